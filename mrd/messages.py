@@ -1,0 +1,32 @@
+"""The numbers of MRD messages and the bounds on their sizes."""
+
+from __future__ import annotations
+
+import enum
+
+CONFIG_NAME_BYTES = 1024  # NUL-padded
+MAX_TEXT_BYTES = 64 << 20  # configuration, header, text, query, meta attributes
+MAX_RECORD_BYTES = 16 << 30  # image or array
+
+
+class MessageId(enum.IntEnum):
+    """The 16-bit number that opens each record of an MRD stream."""
+
+    CONFIG_NAME = 1
+    CONFIG_TEXT = 2
+    HEADER = 3
+    CLOSE = 4
+    TEXT = 5
+    QUERY = 6
+    RESPONSE = 7
+    ERROR = 8
+    ACQUISITION = 1008
+    DICOM = 1018
+    DEPENDENCY_QUERY = 1019
+    IMAGE = 1022
+    WAVEFORM = 1026
+    ARRAY = 1030
+
+
+# Known to have existed, no longer sent by anyone.
+DEPRECATED_IDS = frozenset({*range(1001, 1008), *range(1009, 1013), 1015, 1016, 1017, 1020, 1021})

@@ -1,0 +1,44 @@
+"""Image attributes between a dict and ISMRMRD's meta XML."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from .errors import StreamError
+from .image import Meta
+from .xml import parse_xml
+
+
+def parse_meta(text: str) -> Meta:
+    """Attributes of `text`; one value gives a string, several a list of strings.
+
+    Raises:
+        StreamError: where `text` is neither empty nor meta XML.
+    """
+    if not text.strip():
+        return {}
+    root = parse_xml(text, "the image's meta attributes", StreamError)
+    meta: Meta = {}
+    for element in root.iter("meta"):
+        name = element.findtext("name", "").strip()
+        values = [value.text or "" for value in element.iter("value")]
+        known = meta.get(name)
+        if isinstance(known, list):
+            values = [*map(str, known), *values]
+        elif known is not None:
+            values = [str(known), *values]
+        meta[name] = values[0] if len(values) == 1 else values
+    return meta
+
+
+def meta_xml(meta: Meta) -> bytes:
+    """Meta XML of `meta`; empty where it is."""
+    if not meta:
+        return b""
+    root = ElementTree.Element("ismrmrdMeta")
+    for name, value in meta.items():
+        element = ElementTree.SubElement(root, "meta")
+        ElementTree.SubElement(element, "name").text = name
+        for single in value if isinstance(value, list) else [value]:
+            ElementTree.SubElement(element, "value").text = str(single)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
