@@ -100,7 +100,7 @@ def _records(number: MessageId, head: np.ndarray, *parts: np.ndarray | None) -> 
     for i, part in enumerate(parts):
         if part is not None and f"part{i}" in sizes:
             records[f"part{i}"] = _raw(part, sizes[f"part{i}"])
-    return memoryview(records.view(np.uint8))
+    return records.view(np.uint8).data
 
 
 def _acquisitions(lines: Acquisitions) -> memoryview:

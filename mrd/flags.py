@@ -78,4 +78,5 @@ class ImageType(enum.IntEnum):
 
 def has_flag(flags: NDArray[np.uint64], flag: Flag) -> NDArray[np.bool_]:
     """Which entries of `flags` carry any bit of `flag`."""
-    return (flags & np.uint64(flag)) != 0
+    found: NDArray[np.bool_] = (flags & np.uint64(flag)) != 0
+    return found

@@ -37,7 +37,7 @@ class Encoding:
     encoded: Space
     recon: Space
     limits: Mapping[str, Limit]
-    """By counter: kspace_encoding_step_1, kspace_encoding_step_2, average, slice, contrast, phase, repetition, set..."""
+    """By counter: kspace_encoding_step_1, kspace_encoding_step_2, average, slice, contrast, phase, repetition..."""
 
     trajectory: str = "cartesian"
     acceleration: tuple[int, int] = (1, 1)

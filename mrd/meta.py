@@ -41,4 +41,5 @@ def meta_xml(meta: Meta) -> bytes:
         ElementTree.SubElement(element, "name").text = name
         for single in value if isinstance(value, list) else [value]:
             ElementTree.SubElement(element, "value").text = str(single)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return xml
