@@ -56,21 +56,24 @@ ID_BYTES = 2
 BATCH_BYTES = 4 << 20  # of one batch of lines at most, so that arithmetic on it stays near the cache
 
 
-def decode(buffer: memoryview, start: int = 0) -> Iterator[tuple[Item, int]]:
+def decode(buffer: memoryview, start: int = 0, *, base: int = 0) -> Iterator[tuple[Item, int]]:
     """Whole records of `buffer` from `start` on, each with the position of its end.
 
-    Stops, without an error, at a record that is not whole. Positions in errors count from the buffer's beginning.
+    Stops, without an error, at a record that is not whole. `base` is where in the stream the buffer begins, for errors.
 
     Raises:
-        StreamError: at bytes that cannot open a record.
+        StreamError: at bytes that cannot be a record.
     """
     position = start
     while len(buffer) - position >= ID_BYTES:
         (number,) = struct.unpack_from("<H", buffer, position)
-        parser = _PARSERS.get(number)
-        if parser is None:
-            raise StreamError(_unknown(number, position))
-        parsed = parser(buffer, position + ID_BYTES)
+        try:
+            parser = _PARSERS.get(number)
+            if parser is None:
+                raise StreamError(_unknown(number))
+            parsed = parser(buffer, position + ID_BYTES)
+        except StreamError as error:
+            raise StreamError(f"{error.message} (record at byte {base + position} of the stream)") from error
         if parsed is None:
             return
         yield parsed
@@ -91,11 +94,9 @@ class Decoder:
             data = self._held
         done = 0
         try:
-            for item, end in decode(memoryview(data)):
+            for item, end in decode(memoryview(data), base=self._offset):
                 done = end
                 yield item
-        except StreamError as error:
-            raise StreamError(f"{error.message} (counted from byte {self._offset} of the stream)") from error
         finally:
             if done or data is not self._held:
                 self._held = bytearray(memoryview(data)[done:])
@@ -116,10 +117,10 @@ def truncated(position: int, n_bytes: int) -> str:
     return f"the stream ends within a record: {n_bytes} bytes are left over at byte {position}"
 
 
-def _unknown(number: int, position: int) -> str:
+def _unknown(number: int) -> str:
     if number in DEPRECATED_IDS:
-        return f"message {number} at byte {position} is deprecated and no longer supported"
-    return f"these bytes are not an MRD stream: no message has the number {number}, found at byte {position}"
+        return f"message {number} is deprecated and no longer supported"
+    return f"these bytes are not an MRD stream: no message has the number {number}"
 
 
 Parsed = tuple[Item, int] | None  # the item and where it ends, or None where bytes are missing
@@ -132,7 +133,7 @@ def _counted(buffer: memoryview, position: int, width: str, limit: int = MAX_TEX
         return None
     (length,) = struct.unpack_from("<" + width, buffer, position)
     if length > limit:
-        raise StreamError(f"a length field at byte {position} says {length} bytes; at most {limit} are accepted")
+        raise StreamError(f"a length field says {length} bytes; at most {limit} are accepted")
     end = start + length
     return (bytes(buffer[start:end]), end) if len(buffer) >= end else None
 
@@ -216,7 +217,7 @@ def _acquisitions(buffer: memoryview, position: int) -> Parsed:
     flags = int(first["flags"])
     if flags & COMPRESSED:
         kind = "ZFP" if flags & Flag.COMPRESSION1 else "NHLBI" if flags & Flag.COMPRESSION2 else "unknown"
-        raise StreamError(f"the acquisition at byte {position} is compressed ({kind}); send lines uncompressed")
+        raise StreamError(f"an acquisition is compressed ({kind}); send lines uncompressed")
     n_samples, n_channels = int(first["number_of_samples"]), int(first["active_channels"])
     n_dims = int(first["trajectory_dimensions"])
     trajectory_bytes = 4 * n_samples * n_dims
@@ -265,12 +266,12 @@ def _array_data(buffer: memoryview, start: int, number: int, shape: tuple[int, .
     """An aligned copy of an array of data type `number`, and where it ends."""
     dtype = DATA_TYPES.get(number)
     if dtype is None:
-        raise StreamError(f"data type {number} at byte {start} is none of ISMRMRD's, 1 to 8")
+        raise StreamError(f"data type {number} is none of ISMRMRD's, 1 to 8")
     count = 1
     for extent in shape:
         count *= extent
     if count * dtype.itemsize > MAX_RECORD_BYTES:
-        raise StreamError(f"an array of shape {shape} at byte {start} is larger than {MAX_RECORD_BYTES} bytes")
+        raise StreamError(f"an array of shape {shape} is larger than {MAX_RECORD_BYTES} bytes")
     end = start + count * dtype.itemsize
     if len(buffer) < end:
         return None

@@ -1,0 +1,43 @@
+"""Chains by name: Echotrain's own and a site's folders of XML files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from echotrain.mrd.errors import ConfigError, nearest
+
+from .chain_xml import ChainDescription, parse_chain
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def config_names(folders: Sequence[Path] = ()) -> dict[str, Path]:
+    """All chains that go by name; a site's folder wins over the stock."""
+    found: dict[str, Path] = {}
+    with resources.as_file(resources.files("echotrain.gadgets.configs")) as stock:
+        for folder in (stock, *folders):
+            found.update({path.stem: path for path in sorted(_xml_files(folder))})
+    return found
+
+
+def find_config(config: str, folders: Sequence[Path] = ()) -> ChainDescription:
+    """The chain that `config` names (with or without `.xml`), or is, as XML text.
+
+    Raises:
+        ConfigError: where there is no such chain, or it cannot be read.
+    """
+    if config.lstrip().startswith("<"):
+        return parse_chain(config)
+    known = config_names(folders)
+    name = config.removesuffix(".xml")
+    if not _NAME.fullmatch(name) or name not in known:
+        hint = nearest(name, known)
+        raise ConfigError(f"there is no configuration {config[:100]!r}; {hint}")
+    return parse_chain(known[name].read_bytes())
+
+
+def _xml_files(folder: Path) -> Iterable[Path]:
+    return folder.glob("*.xml") if folder.is_dir() else ()

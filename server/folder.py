@@ -1,0 +1,143 @@
+"""A session on disk: a folder of append-only logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from echotrain.mrd.errors import SessionError, StorageError
+
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
+
+
+def default_sessions_folder() -> Path:
+    """Where sessions are kept unless a server is told otherwise."""
+    given = os.environ.get("ECHOTRAIN_SESSIONS")
+    return Path(given) if given else Path.home() / ".echotrain" / "sessions"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """The files of one session.
+
+    `input.mrd` and `output.mrd` are MRD streams that open with the header; `session.json` is what the client asked
+    for, `chain.xml` the chain with every parameter, `events.jsonl` what happened, `worker.log` what the worker printed.
+    """
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def input(self) -> Path:
+        return self.path / "input.mrd"
+
+    @property
+    def output(self) -> Path:
+        return self.path / "output.mrd"
+
+    @property
+    def header(self) -> Path:
+        return self.path / "header.xml"
+
+    @property
+    def chain(self) -> Path:
+        return self.path / "chain.xml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def running(self) -> Path:
+        """Which gadgets run at this moment, one byte a stage."""
+        return self.path / "running"
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What the client asked for: config, parameters, label."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / "session.json").read_text())
+        except (OSError, ValueError) as error:
+            raise SessionError(f"session {self.id} cannot be read: {error}") from error
+        return found
+
+    def write_event(self, event: str, **details: Any) -> None:
+        """Append to `events.jsonl`; a full disk must not keep an error from the client, so failure is let go."""
+        line = json.dumps({"time": time.time(), "event": event, **details}) + "\n"
+        try:
+            with (self.path / "events.jsonl").open("a") as file:
+                file.write(line)
+        except OSError:
+            return
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What happened, first to last; a last line that was cut off is left out."""
+        path = self.path / "events.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+    def delete(self) -> None:
+        """Remove the session with all it holds."""
+        shutil.rmtree(self.path)
+
+
+def create_session(root: Path, request: dict[str, Any], header: bytes) -> SessionFolder:
+    """A new folder under `root`, readable by its owner alone.
+
+    Raises:
+        StorageError: where it cannot be written.
+    """
+    folder = SessionFolder(root / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}")
+    try:
+        folder.path.mkdir(parents=True, mode=0o700)
+        folder.header.write_bytes(header)
+        (folder.path / "session.json").write_text(json.dumps(request))
+    except OSError as error:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise no_room(error, root) from error
+    return folder
+
+
+def find_session(root: Path, session_id: str) -> SessionFolder:
+    """The session called `session_id`, which may come from a stranger.
+
+    Raises:
+        SessionError: where there is none.
+    """
+    folder = SessionFolder(root / session_id)
+    if not _ID.fullmatch(session_id) or not folder.path.is_dir():
+        raise SessionError(f"there is no session {session_id[:60]!r} in {root}")
+    return folder
+
+
+def all_sessions(root: Path) -> list[SessionFolder]:
+    """Every session under `root`, oldest first."""
+    if not root.is_dir():
+        return []
+    return [SessionFolder(path) for path in sorted(root.iterdir()) if _ID.fullmatch(path.name)]
+
+
+def no_room(error: OSError, path: Path) -> StorageError:
+    """The error for a write that failed under `path`."""
+    try:
+        free = f"{shutil.disk_usage(path).free / 1e6:.0f} MB free"
+    except OSError:
+        free = "not readable"
+    return StorageError(
+        f"cannot write to {path} ({error.strerror or error}; {free}); "
+        "make room, for example with `echotrain sessions delete ID`, or start the server with another --sessions folder"
+    )

@@ -1,0 +1,35 @@
+"""What a server is told at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .folder import default_sessions_folder
+from .wire import DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Places and bounds of one server."""
+
+    bind: str = DEFAULT_ADDRESS
+    sessions: Path = field(default_factory=default_sessions_folder)
+    """Folder in which each session gets a folder of logs."""
+
+    gadget_folders: Sequence[Path] = ()
+    packages: Sequence[str] = ()
+    config_folders: Sequence[Path] = ()
+
+    warm_workers: int = 1
+    """Workers that stand ready before a session asks for one."""
+
+    input_window: int = 32 << 20
+    """How far a client may send ahead of what is on disk [bytes]."""
+
+    output_window: int = 64 << 20
+    """How much output may be under way to a client that has not acknowledged it [bytes]."""
+
+    patience: float = 60.0
+    """How long a session waits for a client that has gone [s]."""
