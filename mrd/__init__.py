@@ -5,6 +5,10 @@ from .decode import Decoder, Item, decode
 from .encode import encode
 from .errors import EchotrainError
 from .flags import Flag, ImageType
+from .hdf5 import groups
+from .hdf5_images import ImageWriter, read_images
+from .hdf5_read import read_header, read_items
+from .hdf5_write import write_acquisitions
 from .header import Encoding, Header, Limit, Space, parse_header
 from .image import Image, Meta, image_header
 from .kspace import KSpace
@@ -40,6 +44,7 @@ __all__ = [
     "HeaderText",
     "Image",
     "ImageType",
+    "ImageWriter",
     "Item",
     "KSpace",
     "Limit",
@@ -52,6 +57,11 @@ __all__ = [
     "acquisition_headers",
     "decode",
     "encode",
+    "groups",
     "image_header",
     "parse_header",
+    "read_header",
+    "read_images",
+    "read_items",
+    "write_acquisitions",
 ]
