@@ -6,7 +6,6 @@ A dataset holds images of one shape and one type. Where a series has more than o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,6 @@ from .meta import meta_xml, parse_meta
 from .records import IMAGE_HEADER
 
 MAX_CHUNK_BYTES = 1 << 30  # HDF5 refuses chunks of 4 GiB
-_VARIABLE = re.compile(r"image_(\d+)(?:_(\d+))?")
 
 
 class ImageWriter:
@@ -106,23 +104,20 @@ def read_images(path: Path, group: str | None = None) -> Iterator[Image]:
     """
     with open_file(path) as file:
         found = file[_group_with_images(file, group)]
-        variables = _variables(found)
-        for series in sorted({number for number, _ in variables}):
-            names = [name for (number, _), name in sorted(variables.items()) if number == series]
-            heads = {name: _headers(found[name]) for name in names}
-            places = [(head["image_index"], name, row) for name in names for row, head in enumerate(heads[name])]
-            for _, name, row in sorted(places, key=lambda place: int(place[0])):
-                yield _image(found[name], heads[name], row)
+        heads = {name: _headers(found[name]) for name in _variables(found)}
+        places = [
+            (int(head["image_series_index"]), int(head["image_index"]), name, row)
+            for name in heads
+            for row, head in enumerate(heads[name])
+        ]
+        for _, _, name, row in sorted(places):
+            yield _image(found[name], heads[name], row)
 
 
-def _variables(group: h5py.Group) -> dict[tuple[int, int], str]:
-    """Names of the image variables by series and number within the series."""
-    matches = [(_VARIABLE.fullmatch(name), member) for name, member in group.items()]
-    return {
-        (int(match[1]), int(match[2] or 1)): match[0]
-        for match, member in matches
-        if match and isinstance(member, h5py.Group) and "data" in member
-    }
+def _variables(group: h5py.Group) -> list[str]:
+    """Names of the image variables of `group`; any name is good, since ISMRMRD's own tools take others."""
+    wanted = {"data", "header", "attributes"}
+    return [name for name, member in group.items() if isinstance(member, h5py.Group) and wanted <= set(member)]
 
 
 def _group_with_images(file: h5py.File, wanted: str | None) -> str:
@@ -139,12 +134,9 @@ def _group_with_images(file: h5py.File, wanted: str | None) -> str:
 
 
 def _headers(variable: h5py.Group) -> NDArray[np.void]:
-    where = f"{variable.file.filename}: {variable.name}"
-    parts = [variable.get(name) for name in ("data", "header", "attributes")]
-    if not all(isinstance(part, h5py.Dataset) for part in parts):
-        raise DataError(f"{where} lacks one of data, header and attributes; it holds {', '.join(variable)}")
-    data, header, attributes = parts
+    data, header, attributes = (variable[name] for name in ("data", "header", "attributes"))
     if data.ndim != 5 or header.dtype.names != IMAGE_HEADER.names or not len(data) == len(header) == len(attributes):
+        where = f"{variable.file.filename}: {variable.name}"
         raise DataError(f"{where} is not laid out as ISMRMRD lays it out: data {data.shape}, header {header.dtype}")
     return headers(header[:], IMAGE_HEADER)
 
