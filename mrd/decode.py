@@ -6,6 +6,7 @@ nothing is copied and nothing is done per line.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from .acquisitions import Acquisitions
 from .errors import StreamError
 from .flags import COMPRESSED, Flag
 from .image import Image
-from .messages import CONFIG_NAME_BYTES, DEPRECATED_IDS, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
+from .messages import CONFIG_NAME_BYTES, DEPRECATED_IDS, MAX_DIMS, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
 from .meta import parse_meta
 from .records import ACQUISITION_HEADER, DATA_TYPES, IMAGE_HEADER, WAVEFORM_HEADER
 from .text import (
@@ -267,11 +268,13 @@ def _array_data(buffer: memoryview, start: int, number: int, shape: tuple[int, .
     dtype = DATA_TYPES.get(number)
     if dtype is None:
         raise StreamError(f"data type {number} is none of ISMRMRD's, 1 to 8")
-    count = 1
-    for extent in shape:
-        count *= extent
-    if count * dtype.itemsize > MAX_RECORD_BYTES:
+    if len(shape) > MAX_DIMS:
+        raise StreamError(
+            f"an array of shape {shape[:8]}... has {len(shape)} dimensions; at most {MAX_DIMS} are accepted"
+        )
+    if math.prod(extent or 1 for extent in shape) * dtype.itemsize > MAX_RECORD_BYTES:
         raise StreamError(f"an array of shape {shape} is larger than {MAX_RECORD_BYTES} bytes")
+    count = math.prod(shape)
     end = start + count * dtype.itemsize
     if len(buffer) < end:
         return None

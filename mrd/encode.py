@@ -43,10 +43,7 @@ def encode(item: Item) -> bytes | memoryview:
         case Image():
             return _image(item)
         case Array(data=data):
-            shape = struct.pack(
-                f"<HHHH{data.ndim}Q", MessageId.ARRAY, DATA_TYPE_NUMBERS[data.dtype], 0, data.ndim, *data.shape
-            )
-            return shape + data.tobytes()
+            return _array(data)
         case Text(text=text):
             return _counted(MessageId.TEXT, text.encode())
         case ConfigText(text=text):
@@ -114,6 +111,15 @@ def _waveforms(waveforms: Waveforms) -> memoryview:
     for name in WAVEFORM_HEADER.names or ():
         head[name] = waveforms.head[name]
     return _records(MessageId.WAVEFORM, head, waveforms.data)
+
+
+def _array(data: np.ndarray) -> bytes:
+    number = DATA_TYPE_NUMBERS.get(data.dtype)
+    if number is None:
+        raise StreamError(
+            f"an array of {data.dtype} cannot be sent; ISMRMRD has {', '.join(map(str, DATA_TYPE_NUMBERS))}"
+        )
+    return struct.pack(f"<HHHH{data.ndim}Q", MessageId.ARRAY, number, 0, data.ndim, *data.shape) + data.tobytes()
 
 
 def _image(image: Image) -> bytes:

@@ -7,6 +7,7 @@ import enum
 CONFIG_NAME_BYTES = 1024  # NUL-padded
 MAX_TEXT_BYTES = 64 << 20  # configuration, header, text, query, meta attributes
 MAX_RECORD_BYTES = 16 << 30  # image or array
+MAX_DIMS = 32  # of an array; NumPy before 2 has no more
 
 
 class MessageId(enum.IntEnum):
