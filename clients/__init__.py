@@ -1,0 +1,1 @@
+"""The client library, feeds and outputs, and the command line."""

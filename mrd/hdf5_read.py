@@ -35,6 +35,17 @@ def read_header(path: Path, group: str = "dataset") -> bytes:
         return bytes(np.asarray(xml[()]).reshape(-1)[0])
 
 
+def count_lines(path: Path, group: str = "dataset") -> int:
+    """How many lines a scan has.
+
+    Raises:
+        StorageError: where the file is missing or not HDF5.
+        DataError: where group or lines are missing.
+    """
+    with open_group(path, group) as found:
+        return len(_rows(found, "data", ACQUISITION_ROW))
+
+
 def read_items(
     path: Path, group: str = "dataset", *, waveforms: bool = True, batch_bytes: int = BLOCK_BYTES
 ) -> Iterator[Acquisitions | Waveforms]:

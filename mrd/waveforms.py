@@ -20,3 +20,7 @@ class Waveforms:
 
     def __len__(self) -> int:
         return len(self.head)
+
+    def __getitem__(self, index: slice) -> Waveforms:
+        """The waveforms that `index` picks."""
+        return Waveforms(self.head[index], self.data[index])

@@ -133,8 +133,8 @@ def _named(error: Exception, gadget: str) -> EchotrainError:
         error.gadget = error.gadget or gadget
         return error
     detail = "".join(traceback.format_exception(error))
-    place = traceback.extract_tb(error.__traceback__)[-1:] or [None]
-    where = f" ({place[0].filename}:{place[0].lineno})" if place[0] else ""
+    places = traceback.extract_tb(error.__traceback__)
+    where = f" ({places[-1].filename}:{places[-1].lineno})" if places else ""
     return GadgetError(f"{type(error).__name__}: {error}{where}", gadget=gadget, detail=detail)
 
 

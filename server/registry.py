@@ -15,7 +15,7 @@ from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from echotrain import gadgets as stock
 from echotrain.gadgets.gadget import Gadget
@@ -85,7 +85,7 @@ class Registry:
             ) from error
         if not _is_gadget(found):
             raise ConfigError(f"{module_name} has no gadget {class_name!r}", gadget=path)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _load_folder(self, folder: Path) -> dict[str, GadgetClass]:
         if not folder.is_dir():
@@ -113,7 +113,7 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
-def _is_gadget(value: object) -> bool:
+def _is_gadget(value: object) -> TypeGuard[GadgetClass]:
     return isinstance(value, type) and issubclass(value, Gadget) and value is not Gadget
 
 

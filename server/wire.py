@@ -146,7 +146,7 @@ def unpack(envelope: bytes | memoryview) -> Message:
         fields = msgpack.unpackb(envelope)
         cls = _CLASSES[fields.pop("type")]
     except Exception as error:
-        raise ProtocolError("an envelope is not a message of Echotrain's protocol (a msgpack map with a type)") from error
+        raise ProtocolError("an envelope is no message of Echotrain's protocol, a msgpack map with a type") from error
     known = _FIELDS[cls]
     for name, spec in known.items():
         if name in fields:

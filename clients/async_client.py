@@ -1,0 +1,152 @@
+"""The client library for asyncio: the same scan, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+import zmq.asyncio
+
+from echotrain.mrd import Image, Item
+from echotrain.mrd.errors import EchotrainError, PeerError
+from echotrain.server.wire import DEFAULT_ADDRESS
+
+from .scan import ScanProtocol
+
+
+class AsyncScan:
+    """One scan on its way through a server, made by `open_async_scan`; an async context manager.
+
+    `send` and `items` may run in two tasks at once. Errors of the server are raised by whichever call learns of them.
+    """
+
+    def __init__(self, protocol: ScanProtocol, server: str, timeout: float) -> None:
+        self._protocol = protocol
+        self._server = server
+        self._timeout = timeout
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))
+        self._socket.connect(server)
+        self._receiving = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._socket.setsockopt(zmq.LINGER, 0)
+        self.close()
+
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self._protocol.session
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """What the server counted; complete when everything was received."""
+        return self._protocol.statistics
+
+    async def send(self, item: Item | bytes | bytearray | memoryview) -> None:
+        """Send lines (a batch of any length), waveforms, images, or records encoded already.
+
+        Raises:
+            EchotrainError: what the server reports.
+        """
+        while not self._protocol.may_send:
+            await self._receive(self._timeout, until=lambda: self._protocol.may_send)
+        if self._protocol.error:
+            raise self._protocol.error
+        self._protocol.send(item)
+        await self._flush()
+
+    async def end(self) -> None:
+        """Say that the scan is over; images may go on coming."""
+        self._protocol.end()
+        await self._flush()
+
+    async def items(self) -> AsyncIterator[Item]:
+        """Everything that the chain gives, as it comes, until all has come.
+
+        Raises:
+            EchotrainError: what the server reports; items that came before it are given first.
+        """
+        while True:
+            while self._protocol.items:
+                item = self._protocol.take()
+                await self._flush()
+                yield item
+            if self._protocol.error:
+                raise self._protocol.error
+            if self._protocol.done:
+                return
+            try:
+                await self._receive(None, until=lambda: bool(self._protocol.items) or self._protocol.done)
+            except EchotrainError:
+                continue  # after what came before it
+
+    async def images(self) -> AsyncIterator[Image]:
+        """The images among `items`."""
+        async for item in self.items():
+            if isinstance(item, Image):
+                yield item
+
+    async def abort(self) -> None:
+        """Give the scan up; the server keeps what it has."""
+        self._protocol.abort()
+        await self._flush()
+
+    def close(self) -> None:
+        """Let go of the connection; a scan that is not over goes on without this client for a while."""
+        self._socket.close()
+        self._context.term()
+
+    async def wait_until_open(self) -> None:
+        """Wait for the server to accept the chain."""
+        await self._flush()
+        while not self._protocol.opened:
+            await self._receive(self._timeout, until=lambda: self._protocol.opened)
+
+    async def _flush(self) -> None:
+        while self._protocol.outgoing:
+            await self._socket.send_multipart(self._protocol.outgoing.popleft())
+
+    async def _receive(self, timeout: float | None, until: Any) -> None:
+        """Take one message, unless another task took what makes `until` true meanwhile."""
+        async with self._receiving:
+            if until() or self._protocol.error:
+                return
+            try:
+                frames = await asyncio.wait_for(self._socket.recv_multipart(), timeout)
+            except TimeoutError:
+                raise PeerError(
+                    f"the server at {self._server} gave no answer within {timeout:g} s; is it running?"
+                ) from None
+            self._protocol.receive(frames)
+
+
+async def open_async_scan(
+    config: str,
+    header: bytes | str,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    server: str = DEFAULT_ADDRESS,
+    label: str = "",
+    session: str = "",
+    timeout: float = 30.0,
+) -> AsyncScan:
+    """Open a scan as `open_scan` does."""
+    raw = header.encode() if isinstance(header, str) else header
+    scan = AsyncScan(ScanProtocol(config, raw, parameters, label, session), server, timeout)
+    try:
+        await scan.wait_until_open()
+    except BaseException as error:
+        await scan.__aexit__(type(error), error, error.__traceback__)
+        raise
+    return scan

@@ -1,0 +1,189 @@
+"""The client library: feed a scan to a server and read images as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from echotrain.mrd import Image, Item
+from echotrain.mrd.errors import EchotrainError, PeerError
+from echotrain.server.wire import DEFAULT_ADDRESS
+
+from .scan import ScanProtocol
+
+COPIED_BELOW = 65536  # [bytes]; larger payloads are handed to ZeroMQ without a copy
+
+
+class Scan:
+    """One scan on its way through a server, made by `open_scan`; a context manager.
+
+    Feed it with `send` and `end`; read with `items`, `images` or `received`. Errors of the server are raised by
+    whichever call learns of them. Not to be shared between threads.
+    """
+
+    def __init__(self, protocol: ScanProtocol, server: str, timeout: float) -> None:
+        self._protocol = protocol
+        self._timeout = timeout
+        self._server = server
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))  # what was sent is not lost by closing early
+        self._socket.connect(server)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._socket.setsockopt(zmq.LINGER, 0)
+        self.close()
+
+    @property
+    def session(self) -> str:
+        """The session's id; its folder on the server has this name."""
+        return self._protocol.session
+
+    @property
+    def offset(self) -> int:
+        """Where in the input log the next record goes [bytes]; what the server holds, right after going on."""
+        return self._protocol.offset
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """What the server counted; complete when everything was received."""
+        return self._protocol.statistics
+
+    def send(self, item: Item | bytes | bytearray | memoryview) -> None:
+        """Send lines (a batch of any length), waveforms, images, or records encoded already.
+
+        Waits while the server has no room. A memoryview must not change afterwards.
+
+        Raises:
+            EchotrainError: what the server reports.
+        """
+        self._receive_waiting()
+        while not self._protocol.may_send:
+            self._receive_one("room for more data")
+        self._protocol.send(item)
+        self._flush()
+
+    def end(self) -> None:
+        """Say that the scan is over; images may go on coming."""
+        self._protocol.end()
+        self._flush()
+
+    def items(self) -> Iterator[Item]:
+        """Everything that the chain gives, as it comes, until all has come.
+
+        Raises:
+            EchotrainError: what the server reports; items that came before it are given first.
+        """
+        while True:
+            yield from self.received()
+            if self._protocol.done:
+                return
+            try:
+                self._receive_one("", timeout=None)
+            except EchotrainError:
+                yield from self._taken()
+                raise
+
+    def images(self) -> Iterator[Image]:
+        """The images among `items`."""
+        return (item for item in self.items() if isinstance(item, Image))
+
+    def received(self) -> Iterator[Item]:
+        """What has come by now, without waiting.
+
+        Raises:
+            EchotrainError: what the server reports; items that came before it are given first.
+        """
+        try:
+            self._receive_waiting()
+        except EchotrainError:
+            yield from self._taken()
+            raise
+        yield from self._taken()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a message of the server comes, for at most `seconds`."""
+        self._socket.poll(max(1, round(1000 * seconds)))
+
+    def abort(self) -> None:
+        """Give the scan up; the server keeps what it has."""
+        self._protocol.abort()
+        self._flush()
+
+    def close(self) -> None:
+        """Let go of the connection; a scan that is not over goes on without this client for a while."""
+        self._socket.close()
+        self._context.term()
+
+    def wait_until_open(self) -> None:
+        """Wait for the server to accept the chain.
+
+        Raises:
+            EchotrainError: what the server reports.
+            PeerError: where no server answers in time.
+        """
+        self._flush()
+        while not self._protocol.opened:
+            self._receive_one("answer")
+
+    def _taken(self) -> Iterator[Item]:
+        while self._protocol.items:
+            item = self._protocol.take()
+            self._flush()
+            yield item
+
+    def _flush(self) -> None:
+        outgoing = self._protocol.outgoing
+        while outgoing:
+            frames = outgoing.popleft()
+            self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
+
+    def _receive_waiting(self) -> None:
+        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._protocol.receive(self._socket.recv_multipart())
+
+    def _receive_one(self, wanted: str, timeout: float | None = 0) -> None:
+        """Wait for one message; `timeout` None waits as long as it takes."""
+        limit = self._timeout if timeout == 0 else timeout
+        self._flush()
+        if not self._socket.poll(None if limit is None else int(1000 * limit)):
+            raise PeerError(f"the server at {self._server} gave no {wanted} within {limit:g} s; is it running?")
+        self._protocol.receive(self._socket.recv_multipart())
+
+
+def open_scan(
+    config: str,
+    header: bytes | str,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    server: str = DEFAULT_ADDRESS,
+    label: str = "",
+    session: str = "",
+    timeout: float = 30.0,
+) -> Scan:
+    """Open a scan on `server`: `config` is a configuration's name or its XML, `header` the MRD header's XML.
+
+    `parameters` sets values by `Gadget.parameter`. `session` goes on with a session of before: its `offset` says which
+    bytes the server holds already. `timeout` [s] bounds the wait for an answer and for room.
+
+    Raises:
+        EchotrainError: what the server reports, such as an unknown configuration or a bad header.
+        PeerError: where no server answers in time.
+    """
+    raw = header.encode() if isinstance(header, str) else header
+    scan = Scan(ScanProtocol(config, raw, parameters, label, session), server, timeout)
+    try:
+        scan.wait_until_open()
+    except BaseException as error:
+        scan.__exit__(type(error), error, error.__traceback__)
+        raise
+    return scan

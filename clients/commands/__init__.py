@@ -1,0 +1,37 @@
+"""One module for each command of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from echotrain.mrd.errors import ConfigError
+from echotrain.server.settings import Settings
+
+
+def config_text(config: str) -> str:
+    """What `--config` means: the contents of a file where it is one, else a name.
+
+    Raises:
+        ConfigError: where the file cannot be read.
+    """
+    path = Path(config)
+    if path.suffix != ".xml" and "/" not in config:
+        return config
+    if not path.is_file():
+        if "/" in config:
+            raise ConfigError(f"there is no file {config}")
+        return config
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{config} cannot be read: {error}") from error
+
+
+def local_settings(options: argparse.Namespace) -> Settings:
+    """Where this command finds gadgets and chains."""
+    return Settings(
+        gadget_folders=tuple(path.absolute() for path in options.gadgets),
+        config_folders=tuple(path.absolute() for path in options.configs),
+        packages=tuple(options.allow),
+    )

@@ -1,0 +1,27 @@
+"""`echotrain configs`: list configurations, or show one."""
+
+from __future__ import annotations
+
+import argparse
+
+from echotrain.mrd.errors import ConfigError, nearest
+from echotrain.server.chain_xml import parse_chain
+from echotrain.server.configs import config_names
+
+from . import local_settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print names with their gadgets, or one configuration's text."""
+    known = config_names(local_settings(options).config_folders)
+    if options.name is None:
+        width = max(map(len, known))
+        for name, path in sorted(known.items()):
+            steps = ", ".join(step.gadget for step in parse_chain(path.read_bytes()).steps)
+            print(f"{name:{width}}  {steps}")
+        return 0
+    name = options.name.removesuffix(".xml")
+    if name not in known:
+        raise ConfigError(f"there is no configuration {name!r}; {nearest(name, known)}")
+    print(known[name].read_text(), end="")
+    return 0

@@ -1,0 +1,14 @@
+"""`echotrain convert`: turn vendor data into ISMRMRD."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..convert import convert
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert one file."""
+    convert(options.input, options.output)
+    print(options.output)
+    return 0

@@ -1,0 +1,91 @@
+"""`echotrain sessions`: look at what a server keeps, and run it again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from echotrain.mrd import HeaderText, Image, Item, Text, encode
+from echotrain.mrd.hdf5_images import ImageWriter
+from echotrain.server.folder import SessionFolder, all_sessions, find_session
+from echotrain.server.log_reader import LogReader
+
+from ..recon import reconstruct
+from . import config_text, local_settings
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked; without an action, list."""
+    {"list": _list, "show": _show, "delete": _delete, "retry": _retry}[options.action](options)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> None:
+    for folder in all_sessions(options.sessions):
+        request = folder.request
+        config = request["config"] if not request["config"].lstrip().startswith("<") else "(XML)"
+        size = folder.input.stat().st_size / 1e6 if folder.input.exists() else 0.0
+        print(f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {config:16}  {request['label']}")
+
+
+def _state(folder: SessionFolder) -> str:
+    """The last thing that is known of a session: opened, ended, done, error or left."""
+    events = [event["event"] for event in folder.events() if event["event"] != "client away"]
+    return str(events[-1]) if events else "empty"
+
+
+def _show(options: argparse.Namespace) -> None:
+    folder = find_session(options.sessions, options.id)
+    print(folder.path)
+    for event in folder.events():
+        details = "  ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event") and value)
+        print(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['event']}  {details}")
+    if folder.chain.exists():
+        print(folder.chain.read_text(), end="")
+
+
+def _delete(options: argparse.Namespace) -> None:
+    find_session(options.sessions, options.id).delete()
+
+
+def _retry(options: argparse.Namespace) -> None:
+    """Run a session's input again, here, and put what comes out in the place of its output."""
+    folder = find_session(options.sessions, options.id)
+    request = folder.request
+    config = config_text(options.config) if options.config else request["config"]
+    parameters = {**({} if options.config else request["parameters"]), **dict(options.settings)}
+    header = folder.header.read_bytes()
+    n_images = 0
+    partial = folder.output.with_suffix(".partial")
+    with contextlib.ExitStack() as files:
+        output = files.enter_context(partial.open("wb"))
+        output.write(encode(HeaderText(header)))
+        writer = files.enter_context(ImageWriter(options.output, header_xml=header)) if options.output else None
+        for item in reconstruct(_logged(folder), header, config, parameters, local_settings(options)):
+            output.write(encode(item))
+            if isinstance(item, Text):
+                print(item.text, file=sys.stderr)
+            if isinstance(item, Image):
+                n_images += 1
+                if writer:
+                    writer.write(item)
+    partial.replace(folder.output)
+    folder.write_event("retried", images=n_images)
+    print(f"{n_images} images in {options.output or folder.output}")
+
+
+def _logged(folder: SessionFolder) -> Iterator[Item]:
+    """The items of a session's input, as far as they are whole.
+
+    Raises:
+        StreamError: at the end, where the last record is not.
+    """
+    reader = LogReader(folder.input)
+    size = reader.size()
+    yield from (item for item in reader.read(size) if not isinstance(item, HeaderText))
+    if not reader.closed:
+        print(f"session {folder.id} was not ended by its client", file=sys.stderr)
+        reader.check_whole(size)

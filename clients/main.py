@@ -1,0 +1,137 @@
+"""The command line: `echotrain COMMAND ...`.
+
+Exit status: 0 all went well, 2 a usage error, 1 any other failure, with one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from echotrain import __version__
+from echotrain.mrd.errors import EchotrainError
+from echotrain.server.folder import default_sessions_folder
+from echotrain.server.wire import DEFAULT_ADDRESS
+
+from .pace import parse_speed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status."""
+    options = _parser().parse_args(arguments)
+    command = importlib.import_module(f"{__package__}.commands.{options.command}")
+    try:
+        status: int = command.run(options)
+        sys.stdout.flush()
+    except EchotrainError as error:
+        if options.verbose and error.detail:
+            print(error.detail, file=sys.stderr)
+        notes = "; ".join(getattr(error, "__notes__", []))
+        words = " ".join(str(error).split())
+        print(f"echotrain {options.command}: {words}{'; ' + notes if notes else ''}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
+        return 1
+    except KeyboardInterrupt:
+        print(f"echotrain {options.command}: interrupted", file=sys.stderr)
+        return 1
+    return status
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise argparse.ArgumentTypeError(f"{text!r} is not Gadget.parameter=value")
+    return key, value
+
+
+def _speed(text: str) -> float:
+    try:
+        return parse_speed(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not max, realtime, or a factor above 0") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="echotrain", description="Streaming MRI reconstruction.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="print the details of errors")
+
+    places = argparse.ArgumentParser(add_help=False)
+    places.add_argument("--gadgets", type=Path, action="append", default=[], metavar="DIR", help="folder of gadgets")
+    places.add_argument("--configs", type=Path, action="append", default=[], metavar="DIR", help="folder of chains")
+    places.add_argument("--allow", action="append", default=[], metavar="PACKAGE", help="package that chains may name")
+
+    sessions = argparse.ArgumentParser(add_help=False)
+    sessions.add_argument("--sessions", type=Path, default=default_sessions_folder(), metavar="DIR")
+
+    chain = argparse.ArgumentParser(add_help=False)
+    chain.add_argument("--config", required=True, metavar="NAME|FILE", help="a configuration's name, or an XML file")
+    _add_settings(chain)
+
+    source = argparse.ArgumentParser(add_help=False)
+    source.add_argument("input", type=Path, metavar="INPUT.h5")
+    source.add_argument("--group", default="dataset", help="group of the file that holds the scan")
+    source.add_argument("--output", type=Path, required=True, metavar="OUT.h5", help="images go here; replaced")
+
+    serve = commands.add_parser("serve", parents=[common, places, sessions], help="run the server")
+    serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address of the native protocol (default %(default)s)")
+    serve.add_argument("--warm", type=int, default=1, metavar="N", help="workers that stand ready")
+    serve.add_argument("--patience", type=float, default=60.0, metavar="SECONDS", help="for a client that has gone")
+
+    replay = commands.add_parser("replay", parents=[common, source, chain], help="play a recording into a server")
+    replay.add_argument("--server", default=DEFAULT_ADDRESS, help="address of the server (default %(default)s)")
+    replay.add_argument("--speed", type=_speed, default=0.0, metavar="max|realtime|FACTOR")
+    replay.add_argument("--lines", type=int, default=0, metavar="N", help="lines a message at most; 0 as they are read")
+
+    commands.add_parser("recon", parents=[common, source, chain, places], help="reconstruct a file without a server")
+
+    simulate = commands.add_parser("simulate", parents=[common], help="make a scan of a phantom")
+    importlib.import_module(f"{__package__}.commands.simulate").add_options(simulate)
+
+    configs = commands.add_parser("configs", parents=[common, places], help="list configurations, or show one")
+    configs.add_argument("name", nargs="?")
+    gadgets = commands.add_parser("gadgets", parents=[common, places], help="list gadgets, or show one's parameters")
+    gadgets.add_argument("name", nargs="?")
+    check = commands.add_parser("check", parents=[common, places], help="check a chain and show every parameter")
+    check.add_argument("config", metavar="NAME|FILE")
+    _add_settings(check)
+
+    convert = commands.add_parser("convert", parents=[common], help="turn vendor data into ISMRMRD")
+    convert.add_argument("input", type=Path, metavar="IN")
+    convert.add_argument("output", type=Path, metavar="OUT.h5")
+
+    export = commands.add_parser("export", parents=[common], help="turn images into other formats")
+    export.add_argument("input", type=Path, metavar="IN.h5")
+    export.add_argument("--group", help="group that holds the images, where there are several")
+    export.add_argument("--png", type=Path, required=True, metavar="DIR", help="one PNG a slice, and a montage")
+
+    listing = commands.add_parser("sessions", parents=[common], help="list, show, retry or delete sessions")
+    actions = listing.add_subparsers(dest="action", required=True, metavar="list|show|retry|delete")
+    actions.add_parser("list", parents=[common, sessions])
+    for name in ("show", "delete"):
+        actions.add_parser(name, parents=[common, sessions]).add_argument("id")
+    retry = actions.add_parser("retry", parents=[common, sessions, places])
+    retry.add_argument("id")
+    retry.add_argument("--config", metavar="NAME|FILE", help="another chain than the session's own")
+    retry.add_argument("--output", type=Path, metavar="OUT.h5", help="also write the images here")
+    _add_settings(retry)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", type=_setting, action="append", default=[], metavar="GADGET.PARAMETER=VALUE", dest="settings"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""The same chain without a server: items of a file in, what the chain makes of them out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from echotrain.mrd import Item, parse_header
+from echotrain.server.chain import Chain, build_chain
+from echotrain.server.configs import find_config
+from echotrain.server.registry import Registry
+from echotrain.server.settings import Settings
+
+
+def make_chain(config: str, parameters: Mapping[str, str], settings: Settings) -> Chain:
+    """The chain that `config` names or is, with parameters by `Gadget.parameter`.
+
+    Raises:
+        ConfigError: with everything that is wrong.
+    """
+    description = find_config(config, settings.config_folders).with_parameters(parameters)
+    return build_chain(description, Registry(settings.gadget_folders, settings.packages))
+
+
+def reconstruct(
+    items: Iterable[Item],
+    header: bytes,
+    config: str,
+    parameters: Mapping[str, str] | None = None,
+    settings: Settings | None = None,
+) -> Iterator[Item]:
+    """What the chain gives for a scan, as it is made.
+
+    Raises:
+        EchotrainError: where chain, header or data do not fit.
+    """
+    chain = make_chain(config, parameters or {}, settings or Settings())
+    yield from chain.run(parse_header(header), items)

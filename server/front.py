@@ -1,0 +1,225 @@
+"""The front door: one lean loop that accepts, appends, wakes workers and sends output on; no reconstruction in it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
+
+from .folder import create_session, find_session
+from .pool import WorkerPool
+from .session import Session
+from .settings import Settings
+from .wire import PROTOCOL_VERSION, Abort, Ack, Data, End, Error, Message, Open, pack, unpack
+
+MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
+TICK = 1.0  # [s] between looks at who has gone
+
+
+class Front:
+    """Serves the native protocol on a ROUTER socket until `stop` is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Bind.
+
+        Raises:
+            StorageError: where the address cannot be used, or the sessions' folder not be made.
+        """
+        self.settings = settings
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # so that a client that has gone shows
+        self._router.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by credit and window
+        self._router.setsockopt(zmq.LINGER, 1000)
+        self._router.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+        try:
+            settings.sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._router.bind(settings.bind)
+        except (OSError, zmq.ZMQError) as error:
+            self._context.destroy(linger=0)
+            raise StorageError(
+                f"cannot serve at {settings.bind} with sessions in {settings.sessions}: {error.strerror or error}"
+            ) from error
+        self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._pool = WorkerPool(settings)
+        self._sessions: dict[str, Session] = {}
+        self._pending: deque[Session] = deque()
+        self._by_worker: dict[int, Session] = {}
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(self._pool.fileno(), zmq.POLLIN)
+        self._handlers: dict[type, Callable[[bytes, Any, Any], None]] = {
+            Open: self._open,
+            Data: self._data,
+            End: self._end,
+            Ack: self._ack,
+            Abort: self._abort,
+        }
+
+    def wait_until_warm(self) -> None:
+        """Wait for the first worker to stand ready."""
+        self._poller.poll()
+
+    def serve(self, stopping: Callable[[], bool]) -> None:
+        """Serve until `stopping` says so; it is asked at least once a second."""
+        looked = time.monotonic()
+        while not stopping():
+            for source, _ in self._poller.poll(int(1000 * TICK)):
+                if source is self._router:
+                    self._listen_to_clients()
+                elif source == self._pool.fileno():
+                    self._pool.acknowledge()
+                    self._assign()
+                elif source in self._by_worker:
+                    self._listen_to_worker(source)
+            if time.monotonic() - looked > TICK:
+                looked = time.monotonic()
+                self._look_around(looked)
+
+    def close(self) -> None:
+        """Let go of everything; sessions that run are left on disk as they are."""
+        for session in self._sessions.values():
+            session.leave("the server stopped")
+            if not session.over:
+                session.tell(Error(session.id, SessionError.code, "the server stops; the session is kept"))
+        self._pool.close()
+        self._router.close()
+        self._context.term()
+
+    # -- clients --------------------------------------------------------------------------------------------------
+
+    def _listen_to_clients(self) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            try:
+                frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            identity = frames[0].bytes
+            session_id = ""
+            try:
+                if len(frames) < 2:
+                    raise ProtocolError("a message has an envelope, and for data a payload")
+                message = unpack(frames[1].buffer)
+                session_id = getattr(message, "session", "")
+                handler = self._handlers.get(type(message))
+                if handler is None:
+                    raise ProtocolError(f"a client does not send {type(message).__name__.lower()!r}")
+                handler(identity, message, frames[2].buffer if len(frames) > 2 else b"")
+            except EchotrainError as error:
+                self._send(identity, Error.of(error, session_id), b"")
+
+    def _send(self, identity: bytes, message: Message, payload: bytes) -> bool:
+        frames = [identity, pack(message), payload] if payload else [identity, pack(message)]
+        try:
+            self._router.send_multipart(frames, zmq.NOBLOCK, copy=len(payload) < 65536)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def _sender(self, identity: bytes) -> Callable[[Message, bytes], bool]:
+        return lambda message, payload: self._send(identity, message, payload)
+
+    def _find(self, session_id: str) -> Session:
+        if session_id not in self._sessions:
+            raise SessionError(f"no session {session_id[:60]!r} runs here; open it again to go on")
+        return self._sessions[session_id]
+
+    def _open(self, identity: bytes, message: Open, _payload: Any) -> None:
+        if message.protocol != PROTOCOL_VERSION:
+            raise ProtocolError(f"this server speaks protocol version {PROTOCOL_VERSION}, not {message.protocol}")
+        send = self._sender(identity)
+        if message.session in self._sessions:
+            self._sessions[message.session].attach(send)
+            return
+        if message.session:
+            folder = find_session(self.settings.sessions, message.session)
+        else:
+            if not message.config:
+                raise ProtocolError("open names no configuration")
+            request = {"config": message.config, "parameters": message.parameters, "label": message.label}
+            folder = create_session(self.settings.sessions, request, message.header)
+        session = Session(folder, self.settings, send)
+        folder.write_event("opened", held=session.held)
+        self._sessions[session.id] = session
+        self._pending.append(session)
+        self._assign()
+
+    def _data(self, _identity: bytes, message: Data, payload: Any) -> None:
+        session = self._find(message.session)
+        try:
+            session.receive(message.offset, payload)
+        except StorageError as error:
+            self._drop_worker(session)
+            session.fail(error)
+
+    def _end(self, _identity: bytes, message: End, _payload: Any) -> None:
+        session = self._find(message.session)
+        try:
+            session.end(message.offset)
+        except StorageError as error:
+            self._drop_worker(session)
+            session.fail(error)
+
+    def _ack(self, _identity: bytes, message: Ack, _payload: Any) -> None:
+        if message.session in self._sessions:  # one for a session that is over comes late, and means nothing
+            self._sessions[message.session].acknowledge(message.offset)
+
+    def _abort(self, _identity: bytes, message: Abort, _payload: Any) -> None:
+        self._leave(self._find(message.session), "the client aborted")
+
+    # -- workers --------------------------------------------------------------------------------------------------
+
+    def _assign(self) -> None:
+        """Give sessions that wait for a worker those that stand ready."""
+        while self._pending:
+            session = self._pending[0]
+            try:
+                worker = self._pool.take()
+            except EchotrainError as error:
+                self._pending.popleft().fail(error)
+                continue
+            if worker is None:
+                return
+            self._pending.popleft()
+            self._by_worker[worker.fileno()] = session
+            self._poller.register(worker.fileno(), zmq.POLLIN)
+            session.start(worker)
+
+    def _listen_to_worker(self, source: int) -> None:
+        session = self._by_worker[source]
+        worker = session.worker
+        while worker is not None and worker.has_message():
+            session.listen()
+            if session.worker is None:  # it was the last word
+                self._poller.unregister(source)
+                del self._by_worker[source]
+                return
+
+    def _drop_worker(self, session: Session) -> None:
+        if session.worker is not None:
+            source = session.worker.fileno()
+            del self._by_worker[source]
+            self._poller.unregister(source)
+
+    # -- who has gone ---------------------------------------------------------------------------------------------
+
+    def _look_around(self, now: float) -> None:
+        for session in list(self._sessions.values()):
+            if session.settled:
+                self._leave(session, "")
+            elif session.send is None and now - session.quiet_since > self.settings.patience:
+                self._leave(session, "the client went away and did not come back")
+            else:
+                session.remind()
+
+    def _leave(self, session: Session, reason: str) -> None:
+        self._drop_worker(session)
+        if session in self._pending:
+            self._pending.remove(session)
+        session.leave(reason)
+        del self._sessions[session.id]

@@ -1,0 +1,272 @@
+"""The front's side of one session: appends input, wakes the worker, sends output on; knows no socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from echotrain.mrd import Close, HeaderText, encode
+from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, error_from_code
+from echotrain.mrd.xml import parse_xml
+
+from .folder import SessionFolder, no_room
+from .pool import Worker
+from .settings import Settings
+from .wire import Credit, Done, Error, Message, Opened, Output
+
+Send = Callable[[Message, bytes], bool]
+"""Sends a message with a payload (empty for none) to the client; False where that client cannot be reached."""
+
+SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
+
+
+class Session:
+    """One scan: its logs, its worker and its client.
+
+    The client may go and come back; the worker goes on meanwhile with what is in the log.
+    """
+
+    def __init__(self, folder: SessionFolder, settings: Settings, send: Send) -> None:
+        """Take up a session whose folder exists; input that is there already is kept.
+
+        Raises:
+            StorageError: where the input log cannot be written.
+        """
+        self.folder = folder
+        self.id = folder.id
+        self._settings = settings
+        self.send: Send | None = send
+        """How to reach the client, or None while it is away."""
+        self.quiet_since = time.monotonic()
+        self.worker: Worker | None = None
+        self.ready = False
+        self.over = False
+        """Whether the chain has given all that it will."""
+        self._ended = any(event["event"] == "ended" for event in folder.events())
+        self._result: Done | Error | None = None
+        self._told = False  # whether the client was sent the result
+        self._asleep_at = -1  # size of the input log that the worker has read, while it waits for more
+        self._output_end = 0
+        self._sendable: deque[int] = deque()  # where messages may end in the output log, not yet sent
+        self._sent = 0
+        self._acknowledged = 0
+        self._output_file = -1
+        try:
+            self._input_file = os.open(folder.input, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise no_room(error, folder.path) from error
+        self.held = os.fstat(self._input_file).st_size
+        self._credit = 0
+        if self.held == 0:
+            self._append(encode(HeaderText(folder.header.read_bytes())))
+
+    # -- from the client ------------------------------------------------------------------------------------------
+
+    def receive(self, offset: int, payload: Any) -> None:
+        """Append records that belong at `offset`; what is held already is not written again.
+
+        Raises:
+            ProtocolError: where the session is not taking data, or bytes before `offset` are missing.
+            StorageError: where they cannot be written.
+        """
+        if not self.ready:
+            raise ProtocolError("data came before the session was opened; wait for `opened`")
+        if self._ended:
+            raise ProtocolError("data came after the end of the scan")
+        if offset > self.held:
+            raise ProtocolError(f"bytes {self.held} to {offset} of the input are missing; send again from {self.held}")
+        if offset > self._credit:
+            raise ProtocolError(f"data at {offset} is beyond the credit of {self._credit}; wait for `credit`")
+        data = memoryview(payload)[self.held - offset :]
+        if not data:
+            return
+        self._append(data)
+        self._wake_worker()
+        if self._credit - self.held < self._settings.input_window // 2:
+            self._grant()
+
+    def end(self, offset: int) -> None:
+        """Close the input.
+
+        Raises:
+            ProtocolError: where not all of it is held.
+        """
+        if self._ended:
+            return
+        if offset != self.held:
+            raise ProtocolError(f"the scan ends at {offset}, but {self.held} bytes are held; send again from there")
+        self._append(encode(Close()))
+        self._ended = True
+        self.folder.write_event("ended", bytes=self.held)
+        self._wake_worker()
+
+    def acknowledge(self, offset: int) -> None:
+        """Note that the client holds the output up to `offset`."""
+        self._acknowledged = min(max(self._acknowledged, offset), self._sent)
+        self._forward()
+
+    def attach(self, send: Send) -> None:
+        """Go on with a client that came back: say what is held, and send what it did not acknowledge."""
+        self.send = send
+        self._sent = self._acknowledged
+        self._told = False
+        self._sendable = deque(range(self._sent + SENT_AT_ONCE, self._output_end, SENT_AT_ONCE))
+        if self._output_end > self._sent:
+            self._sendable.append(self._output_end)
+        if self.ready or self.over:
+            self._grant(Opened)
+        self._forward()
+
+    # -- from the worker ------------------------------------------------------------------------------------------
+
+    def start(self, worker: Worker) -> None:
+        """Give the session to a worker."""
+        self.worker = worker
+        worker.send(str(self.folder.path))
+
+    def listen(self) -> None:
+        """Take what the worker says."""
+        assert self.worker is not None
+        message = self.worker.receive()
+        if message is None:
+            self.fail(self._death())
+            return
+        match message:
+            case ["waiting", size]:
+                self._asleep_at = size
+                self._wake_worker()
+            case ["output", size]:
+                self._take_output(size)
+            case ["ready"]:
+                self.ready = True
+                self._grant(Opened)
+            case ["done", size, statistics]:
+                self._take_output(size)
+                self._finish(Done(self.id, {**statistics, "input_bytes": self.held, "output_bytes": size}))
+                self.folder.write_event("done", **statistics)
+            case ["error", code, text, gadget, detail]:
+                self.fail(error_from_code(code, text, gadget=gadget, detail=detail))
+
+    def fail(self, error: EchotrainError) -> None:
+        """End the session with `error`, once what was made before has been sent."""
+        if not self.over:
+            self.folder.write_event("error", code=error.code, message=error.message, gadget=error.gadget)
+            self._finish(Error.of(error, self.id))
+
+    def leave(self, reason: str) -> None:
+        """Let go of the worker and the files; the folder stays."""
+        if self.worker is not None:
+            self.worker.end()
+            self.worker = None
+        for file in (self._input_file, self._output_file):
+            if file >= 0:
+                os.close(file)
+        self._input_file = self._output_file = -1
+        if not self.over:
+            self.folder.write_event("left", reason=reason)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the client has been told the result and there is nothing more to do."""
+        return self.over and self._told
+
+    # -- within ---------------------------------------------------------------------------------------------------
+
+    def _append(self, data: Any) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._input_file, view) :]
+        except OSError as error:
+            os.ftruncate(self._input_file, self.held)  # no half record stays
+            raise no_room(error, self.folder.path) from error
+        self.held += len(data)
+
+    def _wake_worker(self) -> None:
+        if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self._ended):
+            self._asleep_at = -1
+            self.worker.send(self._ended)
+
+    def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
+        self._credit = self.held + self._settings.input_window
+        self.tell(kind(self.id, self.held, self._credit))
+
+    def remind(self) -> None:
+        """Say the credit once more, which shows whether the client is there."""
+        if self.ready:
+            self.tell(Credit(self.id, self.held, self._credit))
+
+    def tell(self, message: Message, payload: bytes = b"") -> bool:
+        """Send to the client; where it cannot be reached, note that it is away."""
+        if self.send is None:
+            return False
+        if self.send(message, payload):
+            return True
+        self.send = None
+        self.quiet_since = time.monotonic()
+        self.folder.write_event("client away")
+        return False
+
+    def _take_output(self, size: int) -> None:
+        if size > self._output_end:
+            self._output_end = size
+            self._sendable.append(size)
+            self._forward()
+
+    def _forward(self) -> None:
+        """Send as much output as the window allows, and the result when all is sent."""
+        while self.send and self._sendable and self._sent - self._acknowledged < self._settings.output_window:
+            count, end = 0, self._sent
+            while self._sendable and (not count or self._sendable[0] - self._sent <= SENT_AT_ONCE):
+                end = self._sendable.popleft()
+                count += 1
+            if self._output_file < 0:
+                self._output_file = os.open(self.folder.output, os.O_RDONLY)
+            payload = os.pread(self._output_file, end - self._sent, self._sent)
+            if self.tell(Output(self.id, self._sent, count), payload):
+                self._sent = end
+        if self._result and not self._told and not self._sendable:
+            self._told = self.tell(self._result)
+
+    def _finish(self, result: Done | Error) -> None:
+        self.over = True
+        self._result = result
+        if self.worker is not None:
+            self.worker.end()
+            self.worker = None
+        self._forward()
+
+    def _death(self) -> EchotrainError:
+        """The error for a worker that ended without a word."""
+        assert self.worker is not None
+        code = self.worker.exit_code()
+        try:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        except ValueError:
+            how = f"was killed by signal {-code}"
+        names = self._running_gadgets()
+        log = _tail(self.folder)
+        kept = f"all {self.held} bytes of input are kept; `echotrain sessions retry {self.id}` runs them again"
+        return GadgetError(
+            f"the worker process {how} while it ran {names or 'no gadget'}; {kept}", gadget=names, detail=log
+        )
+
+    def _running_gadgets(self) -> str:
+        try:
+            marks = self.folder.running.read_bytes()
+            gadgets = list(parse_xml(self.folder.chain.read_bytes(), "the chain", EchotrainError))
+        except (OSError, EchotrainError):
+            return ""
+        return " or ".join(gadgets[mark - 1].get("name", "") for mark in marks if 0 < mark <= len(gadgets))
+
+
+def _tail(folder: SessionFolder) -> str:
+    """The end of what the worker printed, where a crash leaves its trace."""
+    try:
+        return folder.log.read_text(errors="replace")[-4000:]
+    except OSError:
+        return ""

@@ -1,0 +1,219 @@
+"""A worker: one process that runs one session's chain, reading its input log and appending to its output log.
+
+Two threads, so that intake never waits for a solve: the first reads lines as they come and runs the gadgets that work
+on lines, the second those that work on whole k-spaces and images. The queue between them is short; what waits longer
+waits in the log.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import scipy.fft
+import torch
+
+from echotrain.mrd import Acquisitions, Close, Header, HeaderText, Image, Item, encode, parse_header
+from echotrain.mrd.errors import EchotrainError, StreamError
+
+from .chain import Chain, build_chain
+from .chain_xml import chain_xml
+from .configs import find_config
+from .folder import SessionFolder, no_room
+from .log_reader import LogReader
+from .registry import Registry
+from .settings import Settings
+
+QUEUED_UNITS = 2  # items between the two stages
+NAP = 0.0002  # [s] before asking to be woken; under load there is more by then and no message is needed
+
+_CLOSE_BYTES = len(encode(Close()))
+
+
+def worker_main(connection: Connection, settings: Settings) -> None:
+    """Stand ready, run the one session that the front asks for, and end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
+    sys.setswitchinterval(0.0005)  # the two stages hand over often
+    _warm_up()
+    try:
+        job = msgpack.unpackb(connection.recv_bytes())
+    except EOFError:
+        return
+    folder = SessionFolder(Path(job))
+    with folder.log.open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    faulthandler.enable()
+    _Run(connection, settings, folder).run()
+
+
+def _warm_up() -> None:
+    """Pay for the first use of the numerical libraries before there is a scan to wait for it."""
+    samples = torch.zeros(2, 2, 512, dtype=torch.complex64)
+    torch.fft.ifft(samples)
+    torch.matmul(samples[0].mT, samples[0])
+    scipy.fft.ifft(np.zeros((2, 256, 4), np.complex64), axis=-2, workers=torch.get_num_threads())
+
+
+class _Failed:
+    """Goes through the queue in the place of items when the first stage has failed."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Run:
+    def __init__(self, connection: Connection, settings: Settings, folder: SessionFolder) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._settings = settings
+        self._folder = folder
+        self._queue: queue.Queue[Item | _Failed | None] = queue.Queue(QUEUED_UNITS)
+        self._statistics = {"lines": 0, "images": 0}
+        self._running = _running_marks(folder)
+
+    def run(self) -> None:
+        """Run the session to its end or its first error, and say which."""
+        try:
+            reader, header = self._prepare()
+        except Exception as error:
+            self._fail(error)
+            return
+        boundary = self._chain.line_stage
+        self._chain.entered = lambda index: self._mark(int(index >= boundary), index)
+        self._send("ready")
+        intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
+        try:
+            self._output = _OutputLog(self._folder, header)
+            intake.start()
+            while (item := self._next()) is not None:
+                if isinstance(item, _Failed):
+                    raise item.error
+                for given in self._chain.process(item, boundary):
+                    self._write(given)
+            for given in self._chain.finish(boundary):
+                self._write(given)
+            self._output.write(Close())
+            self._send("done", self._output.size, self._statistics)
+            os._exit(0)  # all is written; an interpreter's tidy end would only take time
+        except Exception as error:
+            self._fail(error)
+            os._exit(1)  # the other stage may stand in the middle of anything
+
+    def _prepare(self) -> tuple[LogReader, Header]:
+        """Build and start the chain before any line is there."""
+        request = self._folder.request
+        header = parse_header(self._folder.header.read_bytes())
+        registry = Registry(self._settings.gadget_folders, self._settings.packages)
+        description = find_config(request["config"], self._settings.config_folders)
+        description = description.with_parameters(request["parameters"])
+        self._chain: Chain = build_chain(description, registry)
+        self._chain.entered = lambda index: self._mark(0, index)
+        names = [step.gadget for step in description.steps]
+        self._folder.chain.write_text(chain_xml(description.name, self._chain.gadgets, names))
+        self._chain.start(header)
+        return LogReader(self._folder.input), header
+
+    def _intake(self, reader: LogReader) -> None:
+        """Run the first stage on the log as it grows."""
+        try:
+            boundary = self._chain.line_stage
+            for item in self._items(reader):
+                if isinstance(item, Acquisitions):
+                    self._statistics["lines"] += len(item)
+                for given in self._chain.process(item, 0, boundary):
+                    self._queue.put(given)
+            for given in self._chain.finish(0, boundary):
+                self._queue.put(given)
+            self._mark(0, -1)
+            self._queue.put(None)
+        except EOFError:
+            os._exit(1)  # the front is gone
+        except BaseException as error:
+            self._queue.put(_Failed(error))
+
+    def _items(self, reader: LogReader) -> Any:
+        """The items of the log until it is closed; asks the front to be woken when there is nothing to read."""
+        seen, ended = 0, False
+        while True:
+            size = reader.size()
+            if size > seen:
+                seen = size
+                for item in reader.read(size):
+                    if not isinstance(item, HeaderText):
+                        yield item
+                if reader.closed:
+                    return
+                self._mark(0, -1)
+                time.sleep(NAP)
+            elif ended:
+                reader.check_whole(seen - _CLOSE_BYTES)
+                raise StreamError("the stream ends within a record: its last bytes are missing")
+            else:
+                self._send("waiting", seen)
+                ended = msgpack.unpackb(self._connection.recv_bytes())
+
+    def _next(self) -> Item | _Failed | None:
+        self._mark(1, -1)
+        return self._queue.get()
+
+    def _mark(self, stage: int, index: int) -> None:
+        """Note for the front which gadget runs, should this process not live to tell."""
+        self._running[stage] = index + 1
+
+    def _write(self, item: Any) -> None:
+        if isinstance(item, Image):
+            self._statistics["images"] += 1
+        self._output.write(item)
+        self._send("output", self._output.size)
+
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, EchotrainError):
+            detail = "".join(traceback.format_exception(error))
+            error = EchotrainError(f"{type(error).__name__}: {error}", detail=detail)
+        self._send("error", error.code, error.message, error.gadget, error.detail)
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            try:
+                self._connection.send_bytes(msgpack.packb(message))
+            except OSError:
+                os._exit(1)  # the front is gone
+
+
+def _running_marks(folder: SessionFolder) -> mmap.mmap:
+    folder.running.write_bytes(bytes(2))
+    with folder.running.open("r+b") as file:
+        return mmap.mmap(file.fileno(), 2)
+
+
+class _OutputLog:
+    """The output log, opened with the scan's header so that it is an MRD stream by itself."""
+
+    def __init__(self, folder: SessionFolder, header: Header) -> None:
+        self._folder = folder
+        self._file = folder.output.open("wb", buffering=0)
+        self.size = 0
+        self.write(HeaderText(header.xml))
+
+    def write(self, item: Item) -> None:
+        data = memoryview(encode(item))
+        try:
+            while data:
+                written = self._file.write(data) or 0
+                self.size += written
+                data = data[written:]
+        except OSError as error:
+            raise no_room(error, self._folder.path) from error
