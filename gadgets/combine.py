@@ -1,0 +1,32 @@
+"""From images of single channels to one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from echotrain.mrd import Image, ImageType
+
+from .coils import adaptive_coil_maps, combine, root_sum_of_squares
+from .gadget import Gadget
+from .image_headers import worked_on
+from .parameters import parameter
+
+
+class CombineCoils(Gadget[Image, Image]):
+    """Combine the channels of an image into one: its magnitude (rss), or a complex image (adaptive)."""
+
+    method: Literal["rss", "adaptive"] = parameter(
+        "rss", "Root of the sum of squares, or coil maps estimated from the image, which keep its phase."
+    )
+    width: int = parameter(5, "Box within which adaptive coil maps vary little; odd.", unit="pixels", low=1)
+    iterations: int = parameter(5, "Power iterations of the adaptive coil maps.", low=1)
+
+    def process(self, image: Image, /) -> Iterator[Image]:
+        name = type(self).__name__
+        if self.method == "rss":
+            magnitude = root_sum_of_squares(image.data)[None]
+            yield worked_on(image, magnitude, by=name, image_type=ImageType.MAGNITUDE)
+        else:
+            maps = adaptive_coil_maps(image.data, self.width, self.iterations)
+            yield worked_on(image, combine(image.data, maps)[None], by=name)

@@ -1,0 +1,90 @@
+"""Headers and meta attributes of images: made from a line's header, and carried on by each gadget that works on one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echotrain.mrd import Header, Image, ImageType, Meta, image_header
+from echotrain.mrd.image import MetaValue
+
+HISTORY = "GADGETRON_ImageProcessingHistory"
+ENCODING = "encoding"  # the meta attribute under which Gadgetron, too, keeps the number of the encoding space
+
+_SAME = (
+    "measurement_uid",
+    "position",
+    "read_dir",
+    "phase_dir",
+    "slice_dir",
+    "patient_table_position",
+    "acquisition_time_stamp",
+    "physiology_time_stamp",
+    "user_int",
+    "user_float",
+)
+_COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
+
+
+def image_head(line: NDArray[np.void] | np.void, header: Header, *, n_x: int) -> NDArray[np.void]:
+    """Header of the complex image that belongs to `line`, an acquisition header; `image_index` is left at 0.
+
+    The field of view is the encoded one, along x that of `n_x` pixels of the encoded size.
+
+    Raises:
+        HeaderError: where the scan's header does not describe the line's encoding space.
+    """
+    reference = int(line["encoding_space_ref"])
+    encoded = header.encoding(reference).encoded
+    head = image_header()
+    for name in _SAME:
+        head[name] = line[name]
+    for name in _COUNTERS:
+        head[name] = line["idx"][name]
+    x, y, z = encoded.field_of_view_mm
+    head["field_of_view"] = (x * n_x / encoded.matrix[0], y, z)
+    head["image_type"] = ImageType.COMPLEX
+    head["image_series_index"] = reference + 1
+    return head
+
+
+def image_meta(head: NDArray[np.void], line: NDArray[np.void] | np.void, header: Header, *, by: str) -> Meta:
+    """Meta attributes of the image with the header `head`, made from `line` by the gadget `by`. Times in ms."""
+    meta: Meta = {
+        "DataRole": "Image",
+        "GADGETRON_DataRole": "Image",
+        "GADGETRON_ImageNumber": int(head["image_index"]),
+        HISTORY: [by],
+        ENCODING: int(line["encoding_space_ref"]),
+        "ImageRowDir": [float(cosine) for cosine in line["read_dir"]],
+        "ImageColumnDir": [float(cosine) for cosine in line["phase_dir"]],
+    }
+    contrast = int(line["idx"]["contrast"])
+    for name, times in (("EchoTime", header.echo_times_ms), ("InversionTime", header.inversion_times_ms)):
+        if contrast < len(times):
+            meta[name] = times[contrast]
+    description = header.series_description or header.protocol_name
+    if description:
+        meta["SeriesDescription"] = meta["GADGETRON_SeqDescription"] = description
+    return meta
+
+
+def worked_on(
+    image: Image, data: NDArray[Any], *, by: str, meta: Mapping[str, MetaValue] | None = None, **fields: Any
+) -> Image:
+    """`image` with other pixels, made by the gadget `by`; `meta` and `fields` of the header are set."""
+    history = image.meta.get(HISTORY, [])
+    names = [str(name) for name in history] if isinstance(history, list) else [str(history)]
+    attributes: Meta = {**image.meta, **(meta or {}), HISTORY: [*names, by]}
+    return replace(image.with_data(data, **fields), meta=attributes)
+
+
+def image_type(image: Image) -> ImageType:
+    """What the pixels of `image` stand for: complex data is complex, and magnitude is what a silent header means."""
+    if np.iscomplexobj(image.data):
+        return ImageType.COMPLEX
+    return ImageType(int(image.head["image_type"]) or ImageType.MAGNITUDE)

@@ -1,0 +1,24 @@
+"""NumPy arrays as torch tensors over the same memory, and back, so that numerical functions take either."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = TypeVar("Array", NDArray[Any], Tensor)
+
+
+def as_tensor(array: NDArray[Any] | Tensor) -> Tensor:
+    """`array` as a contiguous tensor; copied only where it is read-only, unaligned or strided, which torch refuses."""
+    if isinstance(array, Tensor):
+        return array.contiguous()
+    return torch.from_numpy(np.require(array, requirements=("C", "A", "W")))
+
+
+def as_given(tensor: Tensor, given: Array) -> Array:
+    """`tensor` as the kind of array that `given` is."""
+    return tensor if isinstance(given, Tensor) else tensor.numpy()
