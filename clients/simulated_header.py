@@ -20,6 +20,7 @@ CORRELATION_PHASE = 0.5  # between the noise of neighbouring channels [rad]
 FIELD_STRENGTH_T = 3.0
 GYROMAGNETIC_RATIO_HZ_PER_T = 42.577478e6
 FLIP_ANGLE_DEG = 15.0
+COUNTER_MAX = 65535  # of a header's 16 bits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,15 +123,19 @@ class Scan:
         counts = ("slices", "partitions", "contrasts", "averages", "repetitions", "coils", "acceleration")
         lengths = ("slice_thickness_mm", "t2_star_ms", "dwell_us", "noise_dwell_us", "tr_ms")
         wanted = {
-            "matrix": (min(self.shape) >= 2, "must be at least 2 along each axis"),
+            "matrix": (
+                min(self.shape) >= 2 and max(self.shape) <= COUNTER_MAX // 2,
+                f"must be 2 to {COUNTER_MAX // 2} along each axis",
+            ),
             "field_of_view_mm": (min(self.field_of_view) > 0, "must be above 0"),
             "oversampling": (self.oversampling in (1, 2), "must be 1 or 2"),
+            "seed": (0 <= self.seed < 1 << 32, "must be 0 to 4294967295"),
             "calibration": (self.calibration >= 0, "must not be negative"),
             "noise": (self.noise >= 0, "must not be negative"),
             "noise_lines": (self.noise_lines >= 0, "must not be negative"),
             "partial_fourier": (0.5 < self.partial_fourier <= 1, "must be above 0.5 and at most 1"),
             "partial_echo": (0.5 < self.partial_echo <= 1, "must be above 0.5 and at most 1"),
-            **{name: (getattr(self, name) >= 1, "must be at least 1") for name in counts},
+            **{name: (1 <= getattr(self, name) <= COUNTER_MAX, f"must be 1 to {COUNTER_MAX}") for name in counts},
             **{name: (getattr(self, name) > 0, "must be above 0") for name in lengths},
         }
         problems = [f"{name}={getattr(self, name)!r}: {words}" for name, (holds, words) in wanted.items() if not holds]
