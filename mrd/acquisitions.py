@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import DataError
 from .flags import Flag, has_flag
 from .records import ACQUISITION_HEADER, VERSION
 
@@ -64,6 +65,20 @@ class Acquisitions:
         if self.data.flags.c_contiguous and self.data.flags.aligned:
             return self.data
         return np.array(self.data, order="C")
+
+    def check(self) -> None:
+        """See that each header counts what its line has, as whoever writes lines must.
+
+        Raises:
+            DataError: where one does not.
+        """
+        n_dims = 0 if self.trajectory is None else self.trajectory.shape[2]
+        counts = {"active_channels": self.n_channels, "number_of_samples": self.n_samples}
+        for name, count in (counts | {"trajectory_dimensions": n_dims}).items():
+            wrong = self.head[name] != count
+            if wrong.any():
+                said = int(self.head[name][wrong.argmax()])
+                raise DataError(f"the header of a line says {name} = {said}, but the line has {count}")
 
     def with_data(self, data: NDArray[np.complex64], *, readout_in_image_space: bool | None = None) -> Acquisitions:
         """The same lines with other samples; the headers' counts follow the new shape."""

@@ -34,6 +34,7 @@ def encode(item: Item) -> bytes | memoryview:
 
     Raises:
         StreamError: where the item cannot be expressed.
+        DataError: where a line's header does not count what the line has.
     """
     match item:
         case Acquisitions():
@@ -103,6 +104,7 @@ def _records(number: MessageId, head: np.ndarray, *parts: np.ndarray | None) -> 
 def _acquisitions(lines: Acquisitions) -> memoryview:
     if lines.readout_in_image_space:
         raise StreamError("lines whose readout is in image space cannot be expressed in an MRD stream")
+    lines.check()
     return _records(MessageId.ACQUISITION, lines.head, lines.trajectory, lines.data)
 
 

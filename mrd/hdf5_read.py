@@ -124,8 +124,9 @@ def _lines(rows: h5py.Dataset, block_bytes: int) -> Iterator[Acquisitions]:
         _check_lengths(rows, start, block["data"], 2 * shape[:, 0] * shape[:, 1], "data")
         _check_lengths(rows, start, block["traj"], shape[:, 1] * shape[:, 2], "trajectory")
         for run, (n_channels, n_samples, n_dims) in _runs(shape):
-            data = np.concatenate(block["data"][run]).view(np.complex64).reshape(-1, n_channels, n_samples)
-            trajectory = np.concatenate(block["traj"][run]).reshape(-1, n_samples, n_dims) if n_dims else None
+            n = run.stop - run.start
+            data = np.concatenate(block["data"][run]).view(np.complex64).reshape(n, n_channels, n_samples)
+            trajectory = np.concatenate(block["traj"][run]).reshape(n, n_samples, n_dims) if n_dims else None
             yield Acquisitions(head[run], data, trajectory)
 
 
@@ -135,7 +136,8 @@ def _waveforms(rows: h5py.Dataset, block_bytes: int) -> Iterator[Waveforms]:
         shape = _shapes(head, "channels", "number_of_samples")
         _check_lengths(rows, start, block["data"], shape[:, 0] * shape[:, 1], "waveform")
         for run, (n_channels, n_samples) in _runs(shape):
-            yield Waveforms(head[run], np.concatenate(block["data"][run]).reshape(-1, n_channels, n_samples))
+            shape_of_run = (run.stop - run.start, n_channels, n_samples)
+            yield Waveforms(head[run], np.concatenate(block["data"][run]).reshape(shape_of_run))
 
 
 def _merged(lines: Iterator[Acquisitions], waveforms: Iterator[Waveforms]) -> Iterator[Acquisitions | Waveforms]:

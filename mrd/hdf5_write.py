@@ -58,9 +58,7 @@ def write_header(group: h5py.Group, xml: bytes | str) -> None:
 def _check(lines: Acquisitions) -> None:
     if lines.readout_in_image_space:
         raise DataError("lines whose readout is in image space cannot be stored; write them before the transform")
-    said = [(int(head["active_channels"]), int(head["number_of_samples"])) for head in lines.head[[0, -1]]]
-    if any(shape != lines.data.shape[1:] for shape in said):
-        raise DataError(f"the lines' headers say (channel, sample) = {said[0]}, their data have {lines.data.shape[1:]}")
+    lines.check()
 
 
 class _Rows:

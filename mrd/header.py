@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,9 +123,12 @@ def parse_header(xml: bytes | str) -> Header:
 
 def _to_float(text: str, where: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise HeaderError(f"the MRD header's {where} is {text!r}, not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise HeaderError(f"the MRD header's {where} is {text!r}, not a number")
+    return value
 
 
 def _number(element: Element, path: str, default: float | None = None) -> float:
