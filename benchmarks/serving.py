@@ -1,0 +1,46 @@
+"""A server of our own to measure, in a process of its own, and how to look at its memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    address: str
+    pid: int
+    sessions: Path
+
+
+@contextmanager
+def running_server(*options: str, parent: Path | None = None) -> Iterator[Server]:
+    """`echotrain serve` on a free port, ended with the block; its sessions go with it."""
+    with tempfile.TemporaryDirectory(prefix="echotrain-", dir=parent) as folder:
+        command = [sys.executable, "-m", "echotrain.clients.main", "serve", "--bind", "tcp://127.0.0.1:*"]
+        process = subprocess.Popen([*command, "--sessions", folder, *options], stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            if not ready.startswith("ready"):
+                raise RuntimeError(f"the server did not start: {ready!r}")
+            yield Server(ready.split()[2].rstrip(","), process.pid, Path(folder))
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def processes(pid: int) -> list[int]:
+    """A process and all below it."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += processes(int(child))
+    return found

@@ -1,0 +1,109 @@
+"""Bytes per second through the server (chain: counting) against a bare DEALER to ROUTER hop of the same messages."""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import sys
+import time
+
+import numpy as np
+import zmq
+from serving import running_server
+
+from echotrain.clients.client import open_scan
+from echotrain.clients.simulate import Scan, simulate
+from echotrain.mrd import Acquisitions, acquisition_headers, encode
+from echotrain.server.wire import Data, pack
+
+N_CHANNELS, N_SAMPLES = 32, 512
+TOTAL_BYTES = 800_000_000
+RUNS = 5
+
+
+def messages(lines_per_message: int) -> list[bytes]:
+    """A few different messages, encoded, to be sent in turn."""
+    random = np.random.default_rng(1)
+    made = []
+    for number in range(16):
+        head = acquisition_headers(lines_per_message, N_CHANNELS, N_SAMPLES)
+        head["scan_counter"] = number * lines_per_message + np.arange(lines_per_message)
+        shape = (lines_per_message, N_CHANNELS, N_SAMPLES, 2)
+        data = random.standard_normal(shape, np.float32).view(np.complex64)[..., 0]
+        made.append(bytes(encode(Acquisitions(head, data))))
+    return made
+
+
+def sink(address_pipe, count: int) -> None:
+    """The bare hop's other end: receives and drops, and answers when all has come."""
+    context = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    address_pipe.send(f"tcp://127.0.0.1:{port}")
+    for _ in range(count):
+        frames = socket.recv_multipart(copy=False)
+    socket.send_multipart([frames[0].bytes, b"done"])
+    socket.close()
+    context.term()
+
+
+def hop(payloads: list[bytes], count: int) -> float:
+    """Bytes per second of the bare hop."""
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=sink, args=(theirs, count))
+    process.start()
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
+    socket.connect(ours.recv())
+    start = time.perf_counter()
+    offset = 0
+    for number in range(count):
+        payload = payloads[number % len(payloads)]
+        socket.send_multipart([pack(Data("20260101-000000-00000000", offset)), payload], copy=False)
+        offset += len(payload)
+    socket.recv()
+    rate = offset / (time.perf_counter() - start)
+    socket.close()
+    context.term()
+    process.join()
+    return rate
+
+
+def through_server(payloads: list[bytes], count: int, header: bytes, address: str) -> float:
+    """Bytes per second through the server, until it says that all was counted."""
+    with open_scan("count", header, server=address) as scan:
+        start = time.perf_counter()
+        first = scan.offset
+        for number in range(count):
+            scan.send(payloads[number % len(payloads)])
+        sent = scan.offset - first
+        scan.end()
+        texts = list(scan.items())
+        seconds = time.perf_counter() - start
+        assert f"{sent // 131414 if len(payloads[0]) == 131414 else ''}" in str(texts[-1]), texts
+    return sent / seconds
+
+
+def main() -> None:
+    """Print a row for each way of sending."""
+    header, _ = simulate(Scan(matrix=256, coils=N_CHANNELS))
+    for name, lines in (("line by line", 1), ("8 lines a message", 8)):
+        payloads = messages(lines)
+        count = TOTAL_BYTES // len(payloads[0])
+        ratios, rates = [], []
+        for _ in range(RUNS):
+            bare = hop(payloads, count)
+            with running_server(*sys.argv[1:]) as server:
+                through_server(payloads, count // 10, header, server.address)
+                ours = through_server(payloads, count, header, server.address)
+            ratios.append(ours / bare)
+            rates.append((ours / 1e6, bare / 1e6))
+        ours, bare = rates[ratios.index(statistics.median(ratios))]
+        print(
+            f"{name:18}  {ours:6.0f} MB/s through the server, {bare:6.0f} MB/s bare hop: "
+            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), goal 0.6"
+        )
+
+
+if __name__ == "__main__":
+    main()
