@@ -148,7 +148,7 @@ class Scan:
             self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
 
     def _receive_waiting(self) -> None:
-        while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._protocol.receive(self._socket.recv_multipart())
 
     def _receive_one(self, wanted: str, timeout: float | None = 0) -> None:

@@ -21,6 +21,20 @@ MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
 TICK = 1.0  # [s] between looks at who has gone
 
 
+class _Run:
+    """Data messages of one session whose records follow on one another."""
+
+    def __init__(self, identity: bytes, session: str, offset: int) -> None:
+        self.identity = identity
+        self.session = session
+        self.offset = self.end = offset
+        self.payloads: list[Any] = []
+
+    def add(self, payload: Any) -> None:
+        self.payloads.append(payload)
+        self.end += len(payload)
+
+
 class Front:
     """Serves the native protocol on a ROUTER socket until `stop` is set."""
 
@@ -53,9 +67,8 @@ class Front:
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._pool.fileno(), zmq.POLLIN)
-        self._handlers: dict[type, Callable[[bytes, Any, Any], None]] = {
+        self._handlers: dict[type, Callable[[bytes, Any], None]] = {
             Open: self._open,
-            Data: self._data,
             End: self._end,
             Ack: self._ack,
             Abort: self._abort,
@@ -94,24 +107,48 @@ class Front:
     # -- clients --------------------------------------------------------------------------------------------------
 
     def _listen_to_clients(self) -> None:
+        """Handle what has come; data that follows on one another is appended in one go."""
+        run = _Run(b"", "", 0)
         for _ in range(MESSAGES_PER_TURN):
             try:
                 frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
-                return
-            identity = frames[0].bytes
-            session_id = ""
+                break
+            identity, session_id = frames[0].bytes, ""
             try:
                 if len(frames) < 2:
                     raise ProtocolError("a message has an envelope, and for data a payload")
                 message = unpack(frames[1].buffer)
                 session_id = getattr(message, "session", "")
+                payload = frames[2].buffer if len(frames) > 2 else b""
+                if isinstance(message, Data):
+                    if message.session != run.session or message.offset != run.end:
+                        self._append(run)
+                        run = _Run(identity, message.session, message.offset)
+                    run.add(payload)
+                    continue
+                self._append(run)
+                run = _Run(b"", "", 0)
                 handler = self._handlers.get(type(message))
                 if handler is None:
                     raise ProtocolError(f"a client does not send {type(message).__name__.lower()!r}")
-                handler(identity, message, frames[2].buffer if len(frames) > 2 else b"")
+                handler(identity, message)
             except EchotrainError as error:
                 self._send(identity, Error.of(error, session_id), b"")
+        self._append(run)
+
+    def _append(self, run: _Run) -> None:
+        if not run.payloads:
+            return
+        try:
+            session = self._find(run.session)
+            try:
+                session.receive(run.offset, run.payloads)
+            except StorageError as error:
+                self._drop_worker(session)
+                session.fail(error)
+        except EchotrainError as error:
+            self._send(run.identity, Error.of(error, run.session), b"")
 
     def _send(self, identity: bytes, message: Message, payload: bytes) -> bool:
         frames = [identity, pack(message), payload] if payload else [identity, pack(message)]
@@ -129,7 +166,7 @@ class Front:
             raise SessionError(f"no session {session_id[:60]!r} runs here; open it again to go on")
         return self._sessions[session_id]
 
-    def _open(self, identity: bytes, message: Open, _payload: Any) -> None:
+    def _open(self, identity: bytes, message: Open) -> None:
         if message.protocol != PROTOCOL_VERSION:
             raise ProtocolError(f"this server speaks protocol version {PROTOCOL_VERSION}, not {message.protocol}")
         send = self._sender(identity)
@@ -149,15 +186,7 @@ class Front:
         self._pending.append(session)
         self._assign()
 
-    def _data(self, _identity: bytes, message: Data, payload: Any) -> None:
-        session = self._find(message.session)
-        try:
-            session.receive(message.offset, payload)
-        except StorageError as error:
-            self._drop_worker(session)
-            session.fail(error)
-
-    def _end(self, _identity: bytes, message: End, _payload: Any) -> None:
+    def _end(self, _identity: bytes, message: End) -> None:
         session = self._find(message.session)
         try:
             session.end(message.offset)
@@ -165,11 +194,11 @@ class Front:
             self._drop_worker(session)
             session.fail(error)
 
-    def _ack(self, _identity: bytes, message: Ack, _payload: Any) -> None:
+    def _ack(self, _identity: bytes, message: Ack) -> None:
         if message.session in self._sessions:  # one for a session that is over comes late, and means nothing
             self._sessions[message.session].acknowledge(message.offset)
 
-    def _abort(self, _identity: bytes, message: Abort, _payload: Any) -> None:
+    def _abort(self, _identity: bytes, message: Abort) -> None:
         self._leave(self._find(message.session), "the client aborted")
 
     # -- workers --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from echotrain.mrd import Close, HeaderText, encode
@@ -62,12 +62,12 @@ class Session:
         self.held = os.fstat(self._input_file).st_size
         self._credit = 0
         if self.held == 0:
-            self._append(encode(HeaderText(folder.header.read_bytes())))
+            self._append([encode(HeaderText(folder.header.read_bytes()))])
 
     # -- from the client ------------------------------------------------------------------------------------------
 
-    def receive(self, offset: int, payload: Any) -> None:
-        """Append records that belong at `offset`; what is held already is not written again.
+    def receive(self, offset: int, payloads: Sequence[Any]) -> None:
+        """Append records that belong at `offset`, one after the other; what is held already is not written again.
 
         Raises:
             ProtocolError: where the session is not taking data, or bytes before `offset` are missing.
@@ -81,10 +81,11 @@ class Session:
             raise ProtocolError(f"bytes {self.held} to {offset} of the input are missing; send again from {self.held}")
         if offset > self._credit:
             raise ProtocolError(f"data at {offset} is beyond the credit of {self._credit}; wait for `credit`")
-        data = memoryview(payload)[self.held - offset :]
-        if not data:
-            return
-        self._append(data)
+        new = []
+        for payload in payloads:
+            new.append(memoryview(payload)[max(0, self.held - offset) :])
+            offset += len(payload)
+        self._append(new)
         self._wake_worker()
         if self._credit - self.held < self._settings.input_window // 2:
             self._grant()
@@ -99,7 +100,7 @@ class Session:
             return
         if offset != self.held:
             raise ProtocolError(f"the scan ends at {offset}, but {self.held} bytes are held; send again from there")
-        self._append(encode(Close()))
+        self._append([encode(Close())])
         self._ended = True
         self.folder.write_event("ended", bytes=self.held)
         self._wake_worker()
@@ -176,15 +177,18 @@ class Session:
 
     # -- within ---------------------------------------------------------------------------------------------------
 
-    def _append(self, data: Any) -> None:
-        view = memoryview(data)
+    def _append(self, parts: Sequence[Any]) -> None:
+        size = sum(map(len, parts))
         try:
-            while view:
-                view = view[os.write(self._input_file, view) :]
+            written = os.writev(self._input_file, parts)
+            if written < size:  # as when a disk is nearly full; what is left says why
+                rest = memoryview(b"".join(parts))[written:]
+                while rest:
+                    rest = rest[os.write(self._input_file, rest) :]
         except OSError as error:
             os.ftruncate(self._input_file, self.held)  # no half record stays
             raise no_room(error, self.folder.path) from error
-        self.held += len(data)
+        self.held += size
 
     def _wake_worker(self) -> None:
         if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self._ended):
