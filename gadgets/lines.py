@@ -36,8 +36,9 @@ def copied(head: NDArray[np.void]) -> NDArray[np.void]:
 
 
 def runs(key: NDArray[np.generic]) -> Iterator[slice]:
-    """Slices of neighbours with the same key, in order."""
-    edges = (np.flatnonzero(key[1:] != key[:-1]) + 1).tolist()
+    """Slices of neighbours with the same key, in order; a key may be a row of several numbers."""
+    changes = key[1:] != key[:-1]
+    edges = (np.flatnonzero(changes if key.ndim == 1 else changes.any(axis=1)) + 1).tolist()
     return map(slice, [0, *edges], [*edges, len(key)])
 
 
