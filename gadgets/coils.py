@@ -8,7 +8,7 @@ from torch import Tensor
 from .tensors import Array, as_given, as_tensor
 
 BLOCK = 1 << 17  # floats that one step works on, so that the sum stays in the cache
-GROUP = 1 << 22  # pixels, of all channels in a group, whose products are held at once
+GROUP = 1 << 18  # pixels, of all channels in a group, that the box is moved over at once, for the same reason
 
 
 def root_sum_of_squares(images: Array) -> Array:

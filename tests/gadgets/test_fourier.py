@@ -72,9 +72,7 @@ def test_energy_is_kept_and_the_way_back_gives_the_same(shape):
     np.testing.assert_allclose(centred_fft(image, (1, 2, 3)), x, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "pixel"), [((6, 10), (1, 8)), ((7, 9), (6, 0)), ((6, 9), (4, 2)), ((10, 10), (5, 5))]
-)
+@pytest.mark.parametrize(("shape", "pixel"), [((6, 10), (1, 8)), ((7, 9), (6, 0)), ((6, 9), (4, 2)), ((10, 8), (5, 4))])
 def test_a_phase_ramp_lands_in_its_pixel(shape, pixel):
     """A point at distance d from the centre has k-space exp(-2 pi i k d / n)."""
     ky, kx = (np.arange(n) - n // 2 for n in shape)
