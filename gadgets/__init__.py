@@ -1,5 +1,6 @@
-"""The contract of gadgets, and the gadgets that ship, in the order in which data meets them."""
+"""The contract of gadgets, and the gadgets that ship."""
 
+from .collect import CollectKSpace
 from .combine import CombineCoils
 from .count import Count
 from .field_of_view import CropFieldOfView
@@ -8,14 +9,20 @@ from .gadget import Gadget
 from .images import ComplexParts
 from .intensity import ScaleIntensity, ToInteger
 from .parameters import parameter
+from .prewhiten import Prewhiten
+from .readout import PadAsymmetricEcho, RemoveOversampling
 
 __all__ = [
+    "CollectKSpace",
     "CombineCoils",
     "ComplexParts",
     "Count",
     "CropFieldOfView",
     "FourierTransform",
     "Gadget",
+    "PadAsymmetricEcho",
+    "Prewhiten",
+    "RemoveOversampling",
     "ScaleIntensity",
     "ToInteger",
     "parameter",
