@@ -172,22 +172,26 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
             self._repetition = int(repetition[-1])
         return sorted(cuts, key=itemgetter(0))
 
-    def _fill(self, encoding: int, keys: Ints, lines: PlacedLines) -> list[KSpace | Text]:
+    def _fill(self, encoding: int, keys: Ints, lines: PlacedLines) -> Iterator[KSpace | Text]:
         """Place lines in their units; gives what this ends, in the order in which it ended."""
-        told: list[tuple[int, KSpace | Text]] = []
+        told: list[tuple[int, KSpace | Key]] = []
         for key, index in _groups(keys):
             self._fill_unit((encoding, *key), lines if index is None else lines[index], told)
-        if len(told) > 1:
-            told.sort(key=itemgetter(0))
-        return [item for _, item in told]
+        for _, item in sorted(told, key=itemgetter(0)):
+            if isinstance(item, KSpace):
+                yield item
+            else:
+                yield from self._reopened(item)
 
-    def _fill_unit(self, key: Key, lines: PlacedLines, told: list[tuple[int, KSpace | Text]]) -> None:
+    def _fill_unit(self, key: Key, lines: PlacedLines, told: list[tuple[int, KSpace | Key]]) -> None:
+        """Place lines of one key; adds to `told`, by number of line, each k-space ended and each key begun again."""
         while True:
             unit = self._open.get(key)
             if unit is None:
                 first = int(lines.number[0])
                 unit = self._open[key] = Unit(self._layouts[key[0]], first, announced=self.trigger == "auto")
-                told += ((first, text) for text in self._reopened(key))
+                if key in self._given:
+                    told.append((first, key))
             taken = unit.ends_after(lines)
             if not taken:
                 unit.place(lines)
@@ -200,8 +204,6 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
 
     def _reopened(self, key: Key) -> Iterator[Text]:
         """Tell the client, once, that lines came for a k-space after it was given on."""
-        if key not in self._given:
-            return
         self._n_reopened += 1
         if self._n_reopened == 1:
             names = ", ".join(f"{name} {value}" for name, value in zip(self.split, key[1:], strict=True))
