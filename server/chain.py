@@ -15,6 +15,7 @@ from .registry import Registry
 
 AnyGadget = Gadget[Any, Any]
 
+_CAUGHT = (Exception, SystemExit)  # a gadget that calls `sys.exit` must not end us without a word
 SENDABLE = frozenset({"Acquisitions", "Waveforms", "Image", "Text", "Array", "Dicom"})
 
 
@@ -89,7 +90,7 @@ class Chain:
             if given is None:
                 return
             iterator = iter(given)
-        except Exception as error:
+        except _CAUGHT as error:
             raise _named(error, name) from error
         while True:
             try:
@@ -97,7 +98,7 @@ class Chain:
                 item = next(iterator)
             except StopIteration:
                 return
-            except Exception as error:
+            except _CAUGHT as error:
                 raise _named(error, name) from error
             if not isinstance(item, (*gadget.yields, Text)):
                 wanted = " or ".join(kind.__name__ for kind in gadget.yields)
@@ -118,7 +119,7 @@ def build_chain(description: ChainDescription, registry: Registry) -> Chain:
             gadgets.append(registry.find(step.gadget)(**step.values))
         except EchotrainError as error:
             problems.append(error)
-        except Exception as error:
+        except _CAUGHT as error:
             problems.append(_named(error, step.gadget))
     if len(problems) == 1:
         raise problems[0]
@@ -127,7 +128,7 @@ def build_chain(description: ChainDescription, registry: Registry) -> Chain:
     return Chain(description.name, gadgets)
 
 
-def _named(error: Exception, gadget: str) -> EchotrainError:
+def _named(error: BaseException, gadget: str) -> EchotrainError:
     """`error` as one that names `gadget`; what is not ours becomes a GadgetError with the traceback as detail."""
     if isinstance(error, EchotrainError):
         error.gadget = error.gadget or gadget
