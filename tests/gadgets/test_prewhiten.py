@@ -208,10 +208,15 @@ def test_noise_that_does_not_suffice_is_refused_with_the_reason(rng, spoil, word
         given(started(), noise_lines(noise), lines(normal(rng, 1, N_CHANNELS, 9)))
 
 
-def test_unaligned_read_only_lines_are_whitened_and_left_as_they_were(rng):
-    noise, data = noise_lines(normal(rng, 3, N_CHANNELS, 64)), normal(rng, 2, N_CHANNELS, 8)
-    raw = b"\0\0\0" + data.tobytes()
-    view = np.ndarray(data.shape, "<c8", raw, 3)
+@pytest.mark.parametrize("offset", [2, 8])
+@pytest.mark.parametrize("n", [1, 3])
+def test_lines_as_views_of_the_bytes_that_arrived_are_whitened_alike(rng, n, offset):
+    noise, data = noise_lines(normal(rng, 3, N_CHANNELS, 64)), normal(rng, n, N_CHANNELS, 8)
+    size = 6 + data[0].nbytes
+    raw = np.zeros(offset + n * size, np.uint8)
+    view = np.ndarray(data.shape, "<c8", raw, offset, (size, 64, 8))
+    view[:] = data
+    view.flags.writeable = False
     items = given(started(), noise, lines(view))
     np.testing.assert_array_equal(samples(items), samples(given(started(), noise, lines(data))))
 

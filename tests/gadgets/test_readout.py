@@ -155,10 +155,16 @@ def test_batches_of_any_size_give_the_same_lines():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_lines_as_strided_unaligned_read_only_views_are_cropped_alike():
-    data = noise(4, N_CHANNELS, 16)
-    records = b"".join(b"\0\0" + row.tobytes() for row in data)
-    view = np.ndarray(data.shape, "<c8", records, 2, (len(records) // 4, 128, 8))
+@pytest.mark.parametrize("offset", [2, 4, 8])
+@pytest.mark.parametrize("gap", [6, 8])
+@pytest.mark.parametrize("n", [1, 4])
+def test_lines_as_views_of_the_bytes_that_arrived_are_cropped_alike(n, gap, offset):
+    data = noise(n, N_CHANNELS, 16)
+    size = gap + data[0].nbytes
+    raw = np.zeros(offset + n * size, np.uint8)
+    view = np.ndarray(data.shape, "<c8", raw, offset, (size, 128, 8))
+    view[:] = data
+    view.flags.writeable = False
     (from_view,), (direct,) = (given(RemoveOversampling(), [lines(x)]) for x in (view, data))
     np.testing.assert_array_equal(from_view.data, direct.data)
 
