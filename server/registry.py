@@ -45,9 +45,14 @@ class Registry:
         found = dict(_gadgets_of(stock))
         for entry in entry_points(group=ENTRY_POINTS):
             try:
-                found[entry.name] = entry.load()
-            except Exception:
+                loaded = entry.load()
+            except (Exception, SystemExit):
                 self.failures[f"plug-in {entry.value}"] = traceback.format_exc(limit=-3)
+                continue
+            if _is_gadget(loaded):
+                found[entry.name] = loaded
+            else:
+                self.failures[f"plug-in {entry.value}"] = f"{entry.value} is not a gadget"
         for folder in self.folders:
             found.update(self._load_folder(folder))
         return found
@@ -79,7 +84,7 @@ class Registry:
             )
         try:
             found = getattr(importlib.import_module(module_name), class_name, None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"{module_name} cannot be imported: {error}", gadget=path, detail=traceback.format_exc()
             ) from error
@@ -97,7 +102,7 @@ class Registry:
         for path in sorted(folder.glob("*.py")):
             try:
                 found.update(_gadgets_of(_load_file(path)))
-            except Exception:
+            except (Exception, SystemExit):
                 self.failures[str(path)] = traceback.format_exc(limit=-3)
         return found
 
