@@ -1,7 +1,10 @@
 """Lines collected into k-space: where they go, and when it is given on."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given as for_all
@@ -10,9 +13,22 @@ from hypothesis import strategies as st
 
 from echotrain.gadgets.collect import CollectKSpace
 from echotrain.gadgets.kspace_units import as_slice
-from echotrain.mrd import Acquisitions, Encoding, Flag, Header, KSpace, Limit, Space, Text, acquisition_headers
+from echotrain.mrd import (
+    Acquisitions,
+    Encoding,
+    Flag,
+    Header,
+    KSpace,
+    Limit,
+    Space,
+    Text,
+    acquisition_headers,
+    parse_header,
+)
 from echotrain.mrd.errors import DataError, HeaderError
+from echotrain.mrd.records import ACQUISITION_HEADER
 
+DATA = Path(os.environ.get("ECHOTRAIN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 N_CHANNELS, N_KY, N_KZ, N_KX = 3, 6, 4, 5
 STEP_1, STEP_2 = "kspace_encode_step_1", "kspace_encode_step_2"
 
@@ -421,6 +437,30 @@ def test_calibration_without_imaging_lines_gives_no_k_space_but_a_word():
     (text,) = texts(items)
     assert len(items) == 1
     assert "met no imaging lines" in text
+
+
+def test_a_scan_with_embedded_calibration_becomes_one_k_space_with_it():
+    path = DATA / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
+    if not path.exists():
+        pytest.skip("the shared scanner data are not here: ismrmrd-grappa3")
+    with h5py.File(path) as file:
+        header = parse_header(file["dataset/xml"][0])
+        records = file["dataset/data"][:]
+    gadget = CollectKSpace()
+    gadget.start(header)
+    batches = [
+        Acquisitions(np.array([head], ACQUISITION_HEADER), data.view(np.complex64).reshape(1, 14, 384))
+        for head, _, data in records
+    ]
+    items = finished(gadget, *batches)
+    (unit,) = units(items)
+    assert "1 noise" in texts(items)[0]
+    assert unit.data.shape == (14, 1, 144, 384)
+    shift = 144 // 2 - 54
+    assert np.flatnonzero(unit.calibration.sampled[0]).tolist() == list(range(30 + shift, 78 + shift))
+    assert np.flatnonzero(unit.sampled[0]).tolist() == list(range(shift, 106 + shift, 3))
+    energy = (np.abs(unit.data) ** 2).sum(axis=(0, 1, 3))
+    assert abs(int(energy.argmax()) - 72) <= 1
 
 
 # Laws
