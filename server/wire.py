@@ -126,7 +126,7 @@ _CLASSES: dict[str, type[Message]] = {
 }
 _NAMES = {cls: name for name, cls in _CLASSES.items()}
 _FIELDS = {cls: {f.name: f for f in dataclasses.fields(cls)} for cls in _NAMES}
-_TYPES: dict[str, type] = {"str": str, "int": int, "bytes": bytes, "dict[str, str]": dict, "dict[str, Any]": dict}
+_TYPES: dict[str, type] = {"str": str, "bytes": bytes, "dict[str, Any]": dict}
 
 
 def pack(message: Message) -> bytes:
@@ -150,9 +150,17 @@ def unpack(envelope: bytes | memoryview) -> Message:
     known = _FIELDS[cls]
     for name, spec in known.items():
         if name in fields:
-            wanted = _TYPES[str(spec.type)]
-            if type(fields[name]) is not wanted or (wanted is int and fields[name] < 0):
-                raise ProtocolError(f"field {name!r} of message {_NAMES[cls]!r} is not a valid {wanted.__name__}")
+            if not _fits(fields[name], str(spec.type)):
+                raise ProtocolError(f"field {name!r} of message {_NAMES[cls]!r} is not a valid {spec.type}")
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
             raise ProtocolError(f"message {_NAMES[cls]!r} lacks the field {name!r}")
     return cls(**{name: value for name, value in fields.items() if name in known})
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether `value` is of the type that a message's field is annotated with; whole numbers are offsets or counts."""
+    if kind == "dict[str, str]":
+        return type(value) is dict and all(type(text) is str for pair in value.items() for text in pair)
+    if kind == "int":
+        return type(value) is int and value >= 0
+    return type(value) is _TYPES[kind]
