@@ -48,7 +48,7 @@ def test_stock_gadgets_go_by_their_class_names():
 
 
 def test_an_unknown_gadget_is_answered_with_the_nearest():
-    with pytest.raises(ConfigError, match="there is no gadget 'Coumt'; did you mean Count?"):
+    with pytest.raises(ConfigError, match=r"there is no gadget 'Coumt'; did you mean Count\?"):
         Registry().find("Coumt")
 
 
@@ -78,7 +78,7 @@ def test_a_broken_file_is_reported_by_name_and_hides_no_other(folder, text):
     (folder / "good.py").write_text(GADGET.format(name="Good"))
     found = Registry([folder])
     assert found.find("Good")
-    with pytest.raises(ConfigError, match="broken.py could not be loaded") as caught:
+    with pytest.raises(ConfigError, match=r"broken\.py could not be loaded") as caught:
         found.find("Missing")
     assert "broken.py" in caught.value.detail
 
