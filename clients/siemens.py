@@ -65,7 +65,7 @@ def read_twix(path: Path) -> tuple[bytes, Iterator[Acquisitions]]:
         EchotrainError: where the package that reads twix is not installed.
     """
     scans = [_Scan(scan) for scan in _parse(Path(path))]
-    if not scans or not len(scans[-1].mdh):
+    if not len(scans[-1].mdh):
         raise DataError(f"{path} holds no lines in its last measurement")
     scan = scans[-1]
     counters = scan.imaging_counters()
@@ -96,7 +96,17 @@ def _parse(path: Path) -> list[Any]:
             )
     except Exception as reason:  # what it raises on other files is anything
         raise DataError(f"{path} cannot be read as Siemens raw data: {reason!r}") from reason
+    if not scans or "MeasYaps" not in scans[-1]["hdr"]:
+        raise DataError(f"{path} cannot be read as Siemens raw data: it has no protocol")
+    if any(_is_cut_short(scan["mdb"], path.stat().st_size) for scan in scans):
+        raise DataError(f"{path} ends before its last line; it was not copied whole")
     return scans
+
+
+def _is_cut_short(blocks: list[Any], file_bytes: int) -> bool:
+    """Whether the last block reaches beyond the file; the package then goes on with it, or with empty ones."""
+    repeated = len(blocks) > 1 and blocks[-1] is blocks[-2]
+    return repeated or any(block.mem_pos + int(block.dma_len) > file_bytes for block in blocks[-1:])
 
 
 class _Scan:
