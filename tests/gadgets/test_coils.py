@@ -87,6 +87,18 @@ def test_adaptive_maps_have_unit_length_where_there_is_signal_and_vanish_elsewhe
     assert not adaptive_coil_maps(np.zeros_like(channels)).any()
 
 
+@pytest.mark.parametrize("width", [1, 3, 5, 9])
+def test_adaptive_maps_weigh_pixels_within_the_box_and_no_others(width):
+    """A bright pixel decides the maps of a dim image just as far as the box reaches."""
+    channels = np.zeros((2, 3, 13, 15), np.complex64)
+    channels[0] = 1
+    channels[:, 1, 6, 7] = 0, 1000
+    maps = adaptive_coil_maps(channels, width, iterations=1)
+    z, y, x = np.ogrid[:3, :13, :15]
+    reached = (abs(z - 1) <= width // 2) & (abs(y - 6) <= width // 2) & (abs(x - 7) <= width // 2)
+    np.testing.assert_array_equal(np.abs(maps[1]) > 0.9, reached)
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_adaptive_maps_do_not_depend_on_the_scale(scale):
     channels = (smooth_maps(3, 1, 20, 24) * phantom(1, 20, 24)).astype(np.complex64)

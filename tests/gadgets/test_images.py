@@ -58,7 +58,7 @@ def test_the_field_of_view_is_cropped_around_the_centre():
 
 def test_a_slice_keeps_its_thickness():
     one = image(noise(2, 1, 10, 8), field_of_view=(240, 200, 6))
-    cropped = crop(one, recon=(8, 5, 1), recon_fov=(240.0, 100.0, 5.0))
+    cropped = crop(one, recon=(8, 5, 1), recon_fov=(240.0, 100.0, 12.0))
     assert cropped.data.shape == (2, 1, 5, 8)
     np.testing.assert_allclose(cropped.head["field_of_view"], (240, 100, 6))
 
