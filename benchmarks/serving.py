@@ -34,7 +34,7 @@ def running_server(*options: str, parent: Path | None = None) -> Iterator[Server
             yield Server(ready.split()[2].rstrip(","), process.pid, Path(folder))
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.communicate(timeout=30)
 
 
 def processes(pid: int) -> list[int]:

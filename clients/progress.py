@@ -52,4 +52,4 @@ class Progress:
 
     def text(self, text: str) -> None:
         """Show what a gadget says."""
-        self._console.print(text, style="yellow", highlight=False, markup=False)
+        self._console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from echotrain.mrd import Header, Image, KSpace
 
 from .gadget import Gadget
 from .image_headers import image_head, image_meta
-from .tensors import Array, as_given, as_tensor
+from .tensors import N_CORES, Array, as_given, as_tensor
 
 
 def centred_fft(x: Array, axes: Sequence[int]) -> Array:
@@ -62,8 +62,7 @@ def _transform_in_place(x: Tensor, axes: Sequence[int], *, inverse: bool) -> Ten
     if others:
         # torch copies strided axes into place and back; pocketfft transforms several of their columns at once.
         function = scipy.fft.ifftn if inverse else scipy.fft.fftn
-        workers = torch.get_num_threads()
-        x = torch.from_numpy(function(x.numpy(), axes=others, norm="ortho", overwrite_x=True, workers=workers))
+        x = torch.from_numpy(function(x.numpy(), axes=others, norm="ortho", overwrite_x=True, workers=N_CORES))
     return x
 
 

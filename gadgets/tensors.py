@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = TypeVar("Array", NDArray[Any], Tensor)
+
+N_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def as_tensor(array: NDArray[Any] | Tensor) -> Tensor:

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.fft
 import torch
 
+from echotrain.gadgets.tensors import N_CORES
 from echotrain.mrd import Acquisitions, Close, Header, HeaderText, Image, Item, encode, parse_header
 from echotrain.mrd.errors import EchotrainError, StreamError
 
@@ -46,6 +47,8 @@ def worker_main(connection: Connection, settings: Settings) -> None:
     """Stand ready, run the one session that the front asks for, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
     sys.setswitchinterval(0.0005)  # the two stages hand over often
+    # Two stages share the cores, and torch's threads wait for one another by spinning.
+    torch.set_num_threads(max(1, N_CORES // 2))
     _warm_up()
     try:
         job = msgpack.unpackb(connection.recv_bytes())
@@ -64,7 +67,7 @@ def _warm_up() -> None:
     samples = torch.zeros(2, 2, 512, dtype=torch.complex64)
     torch.fft.ifft(samples)
     torch.matmul(samples[0].mT, samples[0])
-    scipy.fft.ifft(np.zeros((2, 256, 4), np.complex64), axis=-2, workers=torch.get_num_threads())
+    scipy.fft.ifft(np.zeros((2, 256, 4), np.complex64), axis=-2, workers=N_CORES)
 
 
 class _Failed:
