@@ -63,6 +63,8 @@ class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
     scanner sends them where it removed the oversampling itself.
     """
 
+    _to_image = False
+
     def connect(self, following: Sequence[Gadget[Any, Any]], /) -> None:
         self._to_image = gives_image_space(following)
 

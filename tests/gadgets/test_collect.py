@@ -425,6 +425,22 @@ def test_calibration_acquired_once_serves_all_repetitions_of_its_slice():
     assert not texts(items)
 
 
+def test_calibration_that_ends_its_slice_waits_for_the_imaging_lines():
+    parts = [flagged(lines([ky], flags=Flag.IS_PARALLEL_CALIBRATION), 0, Flag.LAST_IN_SLICE) for ky in (2, 4)]
+    batch = joined(*parts, flagged(lines([0, 3]), 1, Flag.LAST_IN_SLICE))
+    for cut in ([batch], list(batch)):
+        (unit,) = finished(started(), *cut)
+        assert np.flatnonzero(unit.calibration.sampled[0]).tolist() == [2, 4]
+        assert np.flatnonzero(unit.sampled[0]).tolist() == [0, 3]
+
+
+def test_calibration_lines_do_not_stand_for_announced_imaging_lines():
+    gadget = started()
+    calibration = lines([4, 5], flags=Flag.IS_PARALLEL_CALIBRATION)
+    assert not processed(gadget, joined(lines([0, 1, 2, 3]), calibration))
+    assert len(processed(gadget, joined(lines([4]), calibration, lines([5])))) == 1
+
+
 def test_calibration_in_a_repetition_before_the_images_serves_them():
     calibration = flagged(lines([2, 3], flags=Flag.IS_PARALLEL_CALIBRATION), 1, Flag.LAST_IN_MEASUREMENT)
     items = finished(started(), calibration, lines([0, 2], repetition=1))
