@@ -74,21 +74,22 @@ class SessionFolder:
 
     def write_event(self, event: str, **details: Any) -> None:
         """Append to `events.jsonl`; a full disk must not keep an error from the client, so failure is let go."""
-        line = json.dumps({"time": time.time(), "event": event, **details}) + "\n"
+        line = json.dumps({"time": time.time(), "event": event, **details}).encode() + b"\n"
         try:
-            with (self.path / "events.jsonl").open("a") as file:
-                file.write(line)
+            with (self.path / "events.jsonl").open("ab", buffering=0) as file:
+                if (written := file.write(line)) < len(line):
+                    file.truncate(file.tell() - written)
         except OSError:
             return
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happened, first to last; a last line that was cut off is left out."""
+        """What happened, first to last; a line that was cut off, as on a full disk, is left out."""
         path = self.path / "events.jsonl"
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 yield json.loads(line)
             except ValueError:
-                return
+                continue
 
     def delete(self) -> None:
         """Remove the session with all it holds."""
