@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from echotrain.mrd import Close, HeaderText, encode
-from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, error_from_code
+from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, error_from_code
 from echotrain.mrd.xml import parse_xml
 
 from .folder import SessionFolder, no_room
@@ -51,18 +51,24 @@ class Session:
         self._told = False  # whether the client was sent the result
         self._asleep_at = -1  # size of the input log that the worker has read, while it waits for more
         self._output_end = 0
-        self._sendable: deque[int] = deque()  # where messages may end in the output log, not yet sent
+        self._unacknowledged: deque[int] = deque()  # where records end in the output log
+        self._sendable: deque[int] = deque()  # those of them not yet sent
         self._sent = 0
         self._acknowledged = 0
         self._output_file = -1
+        self._credit = 0
         try:
+            header = encode(HeaderText(folder.header.read_bytes()))
             self._input_file = os.open(folder.input, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
             raise no_room(error, folder.path) from error
         self.held = os.fstat(self._input_file).st_size
-        self._credit = 0
         if self.held == 0:
-            self._append([encode(HeaderText(folder.header.read_bytes()))])
+            try:
+                self._append([header])
+            except StorageError:
+                os.close(self._input_file)
+                raise
 
     # -- from the client ------------------------------------------------------------------------------------------
 
@@ -108,6 +114,8 @@ class Session:
     def acknowledge(self, offset: int) -> None:
         """Note that the client holds the output up to `offset`."""
         self._acknowledged = min(max(self._acknowledged, offset), self._sent)
+        while self._unacknowledged and self._unacknowledged[0] <= self._acknowledged:
+            self._unacknowledged.popleft()
         self._forward()
 
     def attach(self, send: Send) -> None:
@@ -115,9 +123,7 @@ class Session:
         self.send = send
         self._sent = self._acknowledged
         self._told = False
-        self._sendable = deque(range(self._sent + SENT_AT_ONCE, self._output_end, SENT_AT_ONCE))
-        if self._output_end > self._sent:
-            self._sendable.append(self._output_end)
+        self._sendable = self._unacknowledged.copy()
         if self.ready or self.over:
             self._grant(Opened)
         self._forward()
@@ -218,6 +224,7 @@ class Session:
     def _take_output(self, size: int) -> None:
         if size > self._output_end:
             self._output_end = size
+            self._unacknowledged.append(size)
             self._sendable.append(size)
             self._forward()
 
@@ -228,13 +235,38 @@ class Session:
             while self._sendable and (not count or self._sendable[0] - self._sent <= SENT_AT_ONCE):
                 end = self._sendable.popleft()
                 count += 1
-            if self._output_file < 0:
-                self._output_file = os.open(self.folder.output, os.O_RDONLY)
-            payload = os.pread(self._output_file, end - self._sent, self._sent)
+            try:
+                payload = self._read_output(end)
+            except OSError as error:
+                self._sendable.clear()
+                self._lose_output(error)
+                return
             if self.tell(Output(self.id, self._sent, count), payload):
                 self._sent = end
         if self._result and not self._told and not self._sendable:
             self._told = self.tell(self._result)
+
+    def _read_output(self, end: int) -> bytes:
+        """The output log from where it was sent to up to `end`."""
+        if self._output_file < 0:
+            self._output_file = os.open(self.folder.output, os.O_RDONLY)
+        parts: list[bytes] = []
+        start = self._sent
+        while start < end:
+            parts.append(os.pread(self._output_file, end - start, start))  # at most 2 GiB at a time
+            if not parts[-1]:
+                raise OSError(f"it ends at byte {start}")
+            start += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _lose_output(self, reason: OSError) -> None:
+        """Tell the client that its output is gone, as when someone deleted the session; others go on."""
+        error = StorageError(f"the output of session {self.id} cannot be read any more: {reason}")
+        if not self.over:
+            self.fail(error)
+            return
+        self._result = Error.of(error, self.id)
+        self._told = self.tell(self._result)
 
     def _finish(self, result: Done | Error) -> None:
         self.over = True
