@@ -19,7 +19,7 @@ def main() -> None:
     print("Simulating a scan: 3 slices, 256 x 256, 12 coils with correlated noise, 5 ms a line.")
     echotrain(
         *("simulate", str(scan), "--matrix", "256", "--coils", "12", "--slices", "3"),
-        *("--noise", "0.03", "--correlation", "0.4", "--tr-ms", "5"),
+        *("--noise", "0.01", "--correlation", "0.4", "--tr-ms", "5"),
     )
 
     command = [*ECHOTRAIN, "serve", "--bind", "tcp://127.0.0.1:*", "--sessions", str(folder / "sessions")]
