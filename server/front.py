@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import zmq
 from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
 
 from .folder import create_session, find_session
-from .pool import WorkerPool
+from .pool import Worker, WorkerPool
 from .session import Session
 from .settings import Settings
 from .wire import PROTOCOL_VERSION, Abort, Ack, Data, End, Error, Message, Open, pack, unpack
@@ -133,8 +134,8 @@ class Front:
                 if handler is None:
                     raise ProtocolError(f"a client does not send {type(message).__name__.lower()!r}")
                 handler(identity, message)
-            except EchotrainError as error:
-                self._send(identity, Error.of(error, session_id), b"")
+            except Exception as error:
+                self._refuse(identity, error, session_id)
         self._append(run)
 
     def _append(self, run: _Run) -> None:
@@ -145,10 +146,14 @@ class Front:
             try:
                 session.receive(run.offset, run.payloads)
             except StorageError as error:
-                self._drop_worker(session)
                 session.fail(error)
-        except EchotrainError as error:
-            self._send(run.identity, Error.of(error, run.session), b"")
+        except Exception as error:
+            self._refuse(run.identity, error, run.session)
+
+    def _refuse(self, identity: bytes, error: Exception, session_id: str) -> None:
+        """Tell a client what is wrong with its message; whatever that is, the others go on."""
+        told = error if isinstance(error, EchotrainError) else _our_fault(error)
+        self._send(identity, Error.of(told, session_id), b"")
 
     def _send(self, identity: bytes, message: Message, payload: bytes) -> bool:
         frames = [identity, pack(message), payload] if payload else [identity, pack(message)]
@@ -191,7 +196,6 @@ class Front:
         try:
             session.end(message.offset)
         except StorageError as error:
-            self._drop_worker(session)
             session.fail(error)
 
     def _ack(self, _identity: bytes, message: Ack) -> None:
@@ -217,23 +221,20 @@ class Front:
             self._pending.popleft()
             self._by_worker[worker.fileno()] = session
             self._poller.register(worker.fileno(), zmq.POLLIN)
-            session.start(worker)
+            session.start(worker, self._forget_worker)
 
     def _listen_to_worker(self, source: int) -> None:
         session = self._by_worker[source]
         worker = session.worker
-        while worker is not None and worker.has_message():
-            session.listen()
-            if session.worker is None:  # it was the last word
-                self._poller.unregister(source)
-                del self._by_worker[source]
-                return
+        try:
+            while worker is not None and worker is session.worker and worker.has_message():
+                session.listen()
+        except Exception as error:
+            session.fail(_our_fault(error))
 
-    def _drop_worker(self, session: Session) -> None:
-        if session.worker is not None:
-            source = session.worker.fileno()
-            del self._by_worker[source]
-            self._poller.unregister(source)
+    def _forget_worker(self, worker: Worker) -> None:
+        del self._by_worker[worker.fileno()]
+        self._poller.unregister(worker.fileno())
 
     # -- who has gone ---------------------------------------------------------------------------------------------
 
@@ -247,8 +248,16 @@ class Front:
                 session.remind()
 
     def _leave(self, session: Session, reason: str) -> None:
-        self._drop_worker(session)
         if session in self._pending:
             self._pending.remove(session)
         session.leave(reason)
         del self._sessions[session.id]
+
+
+def _our_fault(error: Exception) -> EchotrainError:
+    """An error that should not be, as one that can be told; it ends one session and not the server."""
+    traceback.print_exception(error)
+    detail = "".join(traceback.format_exception(error))
+    return EchotrainError(
+        f"the server made a mistake, {type(error).__name__}: {error}; please report it", detail=detail
+    )

@@ -130,9 +130,9 @@ class Session:
 
     # -- from the worker ------------------------------------------------------------------------------------------
 
-    def start(self, worker: Worker) -> None:
-        """Give the session to a worker."""
-        self.worker = worker
+    def start(self, worker: Worker, forget: Callable[[Worker], None]) -> None:
+        """Give the session to a worker; `forget` is called before that is let go of."""
+        self.worker, self._forget = worker, forget
         worker.send(str(self.folder.path))
 
     def listen(self) -> None:
@@ -166,9 +166,7 @@ class Session:
 
     def leave(self, reason: str) -> None:
         """Let go of the worker and the files; the folder stays."""
-        if self.worker is not None:
-            self.worker.end()
-            self.worker = None
+        self._end_worker()
         for file in (self._input_file, self._output_file):
             if file >= 0:
                 os.close(file)
@@ -271,10 +269,14 @@ class Session:
     def _finish(self, result: Done | Error) -> None:
         self.over = True
         self._result = result
+        self._end_worker()
+        self._forward()
+
+    def _end_worker(self) -> None:
         if self.worker is not None:
+            self._forget(self.worker)
             self.worker.end()
             self.worker = None
-        self._forward()
 
     def _death(self) -> EchotrainError:
         """The error for a worker that ended without a word."""

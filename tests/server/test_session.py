@@ -71,7 +71,8 @@ class Setup:
         self.client, self.worker = FakeClient(), FakeWorker()
         self.folder = create_session(root, {"config": "count", "parameters": {}, "label": ""}, HEADER)
         self.session = Session(self.folder, self.settings, self.client)
-        self.session.start(self.worker)
+        self.forgotten = []
+        self.session.start(self.worker, self.forgotten.append)
         self.worker_says("ready")
 
     def worker_says(self, *message):
@@ -243,6 +244,7 @@ def test_the_result_comes_after_all_output(opened):
     assert setup.client.messages[-1].statistics == {"images": 2, "input_bytes": START, "output_bytes": 11}
     assert setup.session.settled
     assert setup.worker.ended
+    assert setup.forgotten == [setup.worker]
 
 
 def test_an_error_comes_after_all_output_and_only_the_first_counts(opened):
@@ -334,6 +336,20 @@ def test_output_that_cannot_be_read_ends_the_session_alone(opened):
     (error,) = setup.client.of(Error)
     assert error.code == "storage"
     assert setup.session.settled
+    assert setup.forgotten == [setup.worker]
+
+
+def test_output_that_is_lost_once_all_was_made_is_an_error_and_not_the_end(opened):
+    setup = opened()
+    setup.client.there = False
+    setup.make_output(b"first")
+    setup.worker_says("done", 5, {})
+    setup.folder.output.write_bytes(b"fir")
+    again = FakeClient()
+    setup.session.attach(again)
+    (error,) = again.of(Error)
+    assert "ends at byte 3" in error.message
+    assert again.of(Done) == []
 
 
 def test_a_session_that_cannot_be_begun_leaves_no_file_open(tmp_path, monkeypatch):
