@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from echotrain.mrd import Close, Decoder, HeaderText, Item, encode
+from echotrain.mrd import Close, HeaderText, Item, decode, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, error_from_code
 from echotrain.server.wire import (
     Abort,
@@ -50,9 +50,9 @@ class ScanProtocol:
         self.statistics: dict[str, Any] = {}
         self.error: EchotrainError | None = None
         self.items: deque[tuple[Item, int]] = deque()
-        """What has come and was not yet taken, with the output offset to acknowledge once it is."""
-        self._decoder = Decoder()
+        """What has come and was not yet taken, with where it ends in the output log, to acknowledge once it is."""
         self._received = 0
+        self._rest = b""  # of a record that has not come whole
         values = {name: str(value) for name, value in (parameters or {}).items()}
         self.outgoing: deque[Frames] = deque()
         """Frames to send, first to last."""
@@ -105,19 +105,23 @@ class ScanProtocol:
     def take(self) -> Item:
         """The oldest item that has come; the server may then send more."""
         item, end = self.items.popleft()
-        if end:
-            self._say(Ack(self.session, end))
+        self._say(Ack(self.session, end))
         return item
 
     def _take(self, offset: int, payload: bytes) -> None:
         """Decode what is new in output that begins at `offset`; a server that went on may send some of it again."""
         new = memoryview(payload)[max(0, self._received - offset) :]
         self._received = max(self._received, offset + len(payload))
-        items = [item for item in self._decoder.feed(new) if not isinstance(item, HeaderText | Close)]
-        if not items:
-            self._say(Ack(self.session, self._received))
-        for item in items:
-            self.items.append((item, self._received if item is items[-1] else 0))
+        data = memoryview(self._rest + new if self._rest else new)
+        start = self._received - len(data)
+        end = n_items = 0
+        for item, end in decode(data, base=start):
+            if not isinstance(item, HeaderText | Close):
+                self.items.append((item, start + end))
+                n_items += 1
+        self._rest = bytes(data[end:])
+        if not n_items:
+            self._say(Ack(self.session, start + end))
 
     def _say(self, message: Message, payload: Any = None) -> None:
         self.outgoing.append([pack(message)] if payload is None else [pack(message), payload])

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from echotrain.mrd import Header
+from echotrain.mrd import Header, Text
 
 from .parameters import Parameter, declared, resolve
 
@@ -58,11 +58,11 @@ class Gadget(Generic[Taken, Given]):
             HeaderError: where it lacks what the gadget needs.
         """
 
-    def process(self, item: Taken, /) -> Iterable[Given] | None:
+    def process(self, item: Taken, /) -> Iterable[Given | Text] | None:
         """Take one item and give any number of items."""
         raise NotImplementedError
 
-    def finish(self) -> Iterable[Given] | None:
+    def finish(self) -> Iterable[Given | Text] | None:
         """Give what is still held; called once, after the last item."""
 
 

@@ -19,7 +19,9 @@ def as_tensor(array: NDArray[Any] | Tensor) -> Tensor:
     """`array` as a contiguous tensor; copied only where it is read-only, unaligned or strided, which torch refuses."""
     if isinstance(array, Tensor):
         return array.contiguous()
-    return torch.from_numpy(np.require(array, requirements=("C", "A", "W")))
+    # A single record of a log counts as contiguous whatever its stride, but torch looks at the stride.
+    flat = np.require(array, requirements=("C", "A", "W")).reshape(-1)
+    return torch.from_numpy(flat).reshape(array.shape)
 
 
 def as_given(tensor: Tensor, given: Array) -> Array:
