@@ -23,7 +23,7 @@ BATCH_BYTES = 4 << 20
 NOISE_READOUT_US = 7680.0  # noise is sampled with 130 Hz a pixel, whatever the protocol's bandwidth
 
 _FLAGS = {
-    "RTFEEDBACK": Flag.IS_RTFEEDBACK_DATA,
+    "RTFEEDBACK": Flag.IS_RTFEEDBACK_DATA | Flag.IS_NAVIGATION_DATA,
     "HPFEEDBACK": Flag.IS_HPFEEDBACK_DATA,
     "LASTSCANINMEAS": Flag.LAST_IN_MEASUREMENT | Flag.LAST_IN_REPETITION,
     "REFPHASESTABSCAN": Flag.IS_PHASE_STABILIZATION_REFERENCE,
@@ -187,6 +187,8 @@ class _Scan:
         n_ice = min(mdh["IceProgramPara"].shape[1], 7)
         head["user_int"][:, :n_ice] = mdh["IceProgramPara"][:, :n_ice]
         head["user_int"][:, 7] = mdh["TimeSinceLastRF"]
+        if mdh["IceProgramPara"].shape[1] >= 16:
+            head["user_float"] = mdh["IceProgramPara"][:, 8:16]
         head["flags"] = self._flags()
         return head
 

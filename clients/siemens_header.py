@@ -26,7 +26,10 @@ COUNTERS = {
 }
 
 _TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral"}
-_CALIBRATION_MODES = {1: "other", 2: "embedded", 4: "separate", 8: "separate", 16: "interleaved"}
+_CALIBRATION_MODES = {1: "other", 2: "embedded", 4: "separate", 8: "separate"} | dict.fromkeys(
+    (16, 32, 64),
+    "interleaved",  # along averages, repetitions or phases
+)
 _PATIENT_POSITIONS = {position.value for position in xsd.patientPositionType}
 _EPI_PARAMETERS = {
     "rampUpTime": "alRegridRampupTime",
@@ -76,7 +79,7 @@ def center(counters: NDArray[np.void], name: str, extent: int) -> int:
 
 
 def matrix(protocol: Protocol, counters: NDArray[np.void]) -> tuple[int, int, int]:
-    """Encoded matrix (x, y, z).
+    """Encoded matrix (x, y, z), filled with zeros to square pixels where fewer lines are measured, as Siemens does.
 
     Free sequences (Pulseq) leave the protocol's resolution as they found it, so only their lines tell.
     """
@@ -85,8 +88,11 @@ def matrix(protocol: Protocol, counters: NDArray[np.void]) -> tuple[int, int, in
     if _is_free(protocol):
         return samples, lines, partitions
     x = round(protocol.get("MeasYaps.sKSpace.lBaseResolution", 1) * oversampling(protocol))
-    y = int(protocol.get("MeasYaps.sKSpace.lPhaseEncodingLines", 1))
-    z = int(protocol.get("MeasYaps.sKSpace.lPartitions", 1)) if _is_volume(protocol) else 1
+    y = int(protocol.first("Meas.iPEFTLength", "MeasYaps.sKSpace.lPhaseEncodingLines", default=1))
+    if protocol.get("MeasYaps.sKSpace.uc2DInterpolation") == 1:
+        y //= 2  # of an image interpolated to twice its size
+    z = int(protocol.first("Meas.i3DFTLength", "MeasYaps.sKSpace.lPartitions", default=1))
+    z = z if _is_volume(protocol) else 1
     return max(x, samples), max(y, lines), max(z, partitions)
 
 

@@ -193,6 +193,33 @@ def test_partitions_count_in_volumes_only(tmp_path, imaging):
     assert encoding.limits["kspace_encoding_step_2"].center == 8
 
 
+@pytest.mark.parametrize(("interpolation", "n_y"), [(None, 28), (1, 14)])
+def test_rows_are_filled_with_zeros_to_the_length_of_siemens_transform(
+    tmp_path, imaging, monkeypatch, interpolation, n_y
+):
+    lengths = '<ParamLong."iPEFTLength"> { 28 }\n<ParamLong."i3DFTLength"> { 18 }\n'
+    monkeypatch.setattr(sys.modules[__name__], "XPROTOCOL", XPROTOCOL + lengths)
+    changes = {"sKSpace.ucDimension": 4, "sKSpace.uc2DInterpolation": interpolation}
+    header, _ = converted(tmp_path, (header_bytes(**changes), imaging))
+    assert header.encoding().encoded.matrix == (12, n_y, 18)
+
+
+@pytest.mark.parametrize("mode", [16, 32, 64])
+def test_calibration_taken_in_turns_is_interleaved(tmp_path, imaging, mode):
+    header, _ = converted(tmp_path, (header_bytes(**{"sPat.ucRefScanMode": mode}), imaging))
+    assert header.encoding().calibration_mode == "interleaved"
+
+
+def test_parameters_of_the_ice_program_and_feedback_stand_where_the_reference_converter_puts_them(tmp_path, rng):
+    made = block(noise_like(rng, 3, 12), "RTFEEDBACK")
+    made.mdh.IceProgramPara[:] = list(range(100, 124))
+    made.mdh.TimeSinceLastRF = 7
+    _, (lines,) = converted(tmp_path, (header_bytes(), [made]))
+    assert lines.head["user_int"][0].tolist() == [*range(100, 107), 7]
+    assert lines.head["user_float"][0].tolist() == list(range(108, 116))
+    assert lines.head["flags"][0] == Flag.IS_RTFEEDBACK_DATA | Flag.IS_NAVIGATION_DATA
+
+
 def test_a_free_sequence_is_described_by_its_lines_alone(tmp_path, rng):
     blocks = [block(noise_like(rng, 3, 9), Lin=line, CenterLin=0) for line in range(5)]
     header, (lines,) = converted(tmp_path, (header_bytes(tSequenceFileName='"%CustomerSeq%\\pulseq"'), blocks))
