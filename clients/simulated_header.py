@@ -279,5 +279,5 @@ def header_xml(scan: Scan) -> bytes:
             TR=[scan.tr_ms], TE=scan.echo_times_ms, flipAngle_deg=[FLIP_ANGLE_DEG], sequence_type="Flash"
         ),
     )
-    text: str = document.toXML()
+    text: str = xsd.ToXML(document, encoding="utf-8")
     return text.encode()
