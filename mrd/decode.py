@@ -54,7 +54,7 @@ Item = (
 )
 
 ID_BYTES = 2
-BATCH_BYTES = 4 << 20  # of one batch of lines at most, so that arithmetic on it stays near the cache
+BATCH_BYTES = 2 << 20  # of one batch of lines at most, so that arithmetic on it stays near the cache
 
 
 def decode(buffer: memoryview, start: int = 0, *, base: int = 0) -> Iterator[tuple[Item, int]]:

@@ -29,6 +29,7 @@ from echotrain.gadgets.tensors import N_CORES
 from echotrain.mrd import Acquisitions, Close, Header, HeaderText, Image, Item, encode, parse_header
 from echotrain.mrd.errors import EchotrainError, StreamError
 
+from .allocator import keep_freed_buffers
 from .chain import Chain, build_chain
 from .chain_xml import chain_xml
 from .configs import find_config
@@ -46,6 +47,7 @@ _CLOSE_BYTES = len(encode(Close()))
 def worker_main(connection: Connection, settings: Settings) -> None:
     """Stand ready, run the one session that the front asks for, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
+    keep_freed_buffers()
     sys.setswitchinterval(0.0005)  # the two stages hand over often
     # Two stages share the cores, and torch's threads wait for one another by spinning.
     torch.set_num_threads(max(1, N_CORES // 2))

@@ -6,6 +6,7 @@ import argparse
 import signal
 from dataclasses import replace
 
+from echotrain.server.allocator import keep_freed_buffers
 from echotrain.server.front import Front
 
 from . import local_settings
@@ -23,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
     stops: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: stops.append(received))
+    keep_freed_buffers()
     front = Front(settings)
     try:
         front.wait_until_warm()
