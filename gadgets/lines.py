@@ -6,12 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from echotrain.mrd import Acquisitions, Flag
 from echotrain.mrd.records import ACQUISITION_HEADER, ENCODING_COUNTERS
-
-from .tensors import as_tensor
 
 COUNTERS = ENCODING_COUNTERS.names or ()
 """Names of the columns that `counters` gives; those after the last name are the user's."""
@@ -36,12 +33,6 @@ def copied(head: NDArray[np.void]) -> NDArray[np.void]:
     """Headers that may be written to and do not hold on to the bytes that arrived."""
     # As bytes, since NumPy copies a struct field by field, which takes six times as long.
     return head.view(_HEADER_BYTES).copy().view(ACQUISITION_HEADER)
-
-
-def sample_tensor(lines: Acquisitions) -> Tensor:
-    """The samples as a contiguous tensor, to read only. Shape (line, channel, sample)."""
-    # torch refuses the stride from record to record even where there is but one; a flat array has no such stride.
-    return as_tensor(lines.data.reshape(-1)).reshape(lines.data.shape)
 
 
 def runs(key: NDArray[np.generic]) -> Iterator[slice]:

@@ -13,9 +13,10 @@ from echotrain.mrd import Acquisitions, Flag, Header, Text
 from echotrain.mrd.errors import DataError
 
 from .gadget import Gadget
-from .lines import runs, sample_tensor
+from .lines import runs
 from .noise import noise_covariance, noise_products, noise_scale, whitening_matrix
 from .parameters import parameter
+from .tensors import as_tensor
 
 
 class Prewhiten(Gadget[Acquisitions, Acquisitions]):
@@ -93,7 +94,7 @@ class Prewhiten(Gadget[Acquisitions, Acquisitions]):
                 f"lines have {self._n_channels} channels and, from line {lines.head['scan_counter'][0]} on, "
                 f"{lines.n_channels}; noise can be matched to one set of channels only"
             )
-        samples = sample_tensor(lines)
+        samples = as_tensor(lines.data)
         dwell = lines.head["sample_time_us"]
         if (dwell == dwell[0]).all():
             whitened = torch.matmul(self._matrix(float(dwell[0])), samples)

@@ -17,7 +17,8 @@ from echotrain.mrd.flags import NOT_IMAGING
 
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
-from .lines import copied, runs, sample_tensor, turn_forward
+from .lines import copied, runs, turn_forward
+from .tensors import as_tensor
 
 
 def crop_readout(samples: Tensor, n_kept: int, *, to_image: bool) -> Tensor:
@@ -86,7 +87,7 @@ class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
         nothing = encoding.encoded.matrix[0] == encoding.recon.matrix[0] and field == recon_field
         if nothing or n_kept >= n or lines.readout_in_image_space:
             return lines
-        data = crop_readout(sample_tensor(lines), n_kept, to_image=self._to_image).numpy()
+        data = crop_readout(as_tensor(lines.data), n_kept, to_image=self._to_image).numpy()
         head = copied(lines.head)
         head["number_of_samples"] = n_kept
         for name in ("center_sample", "discard_pre", "discard_post"):
