@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,6 +49,11 @@ class AsyncScan:
         return self._protocol.session
 
     @property
+    def offset(self) -> int:
+        """Where in the input log the next record goes [bytes]; what the server holds, right after going on."""
+        return self._protocol.offset
+
+    @property
     def statistics(self) -> Mapping[str, Any]:
         """What the server counted; complete when everything was received."""
         return self._protocol.statistics
@@ -60,7 +65,7 @@ class AsyncScan:
             EchotrainError: what the server reports.
         """
         while not self._protocol.may_send:
-            await self._receive(self._timeout, until=lambda: self._protocol.may_send)
+            await self._receive(until=lambda: self._protocol.may_send)
         if self._protocol.error:
             raise self._protocol.error
         self._protocol.send(item)
@@ -76,6 +81,7 @@ class AsyncScan:
 
         Raises:
             EchotrainError: what the server reports; items that came before it are given first.
+            PeerError: where the server is gone.
         """
         while True:
             while self._protocol.items:
@@ -87,9 +93,10 @@ class AsyncScan:
             if self._protocol.done:
                 return
             try:
-                await self._receive(None, until=lambda: bool(self._protocol.items) or self._protocol.done)
-            except EchotrainError:
-                continue  # after what came before it
+                await self._receive(until=lambda: bool(self._protocol.items) or self._protocol.done)
+            except EchotrainError as error:
+                if error is not self._protocol.error:  # which is raised after what came before it
+                    raise
 
     async def images(self) -> AsyncIterator[Image]:
         """The images among `items`."""
@@ -111,22 +118,22 @@ class AsyncScan:
         """Wait for the server to accept the chain."""
         await self._flush()
         while not self._protocol.opened:
-            await self._receive(self._timeout, until=lambda: self._protocol.opened)
+            await self._receive(until=lambda: self._protocol.opened)
 
     async def _flush(self) -> None:
         while self._protocol.outgoing:
             await self._socket.send_multipart(self._protocol.outgoing.popleft())
 
-    async def _receive(self, timeout: float | None, until: Any) -> None:
+    async def _receive(self, until: Callable[[], bool]) -> None:
         """Take one message, unless another task took what makes `until` true meanwhile."""
         async with self._receiving:
             if until() or self._protocol.error:
                 return
             try:
-                frames = await asyncio.wait_for(self._socket.recv_multipart(), timeout)
+                frames = await asyncio.wait_for(self._socket.recv_multipart(), self._timeout)
             except TimeoutError:
                 raise PeerError(
-                    f"the server at {self._server} gave no answer within {timeout:g} s; is it running?"
+                    f"the server at {self._server} gave no answer within {self._timeout:g} s; is it running?"
                 ) from None
             self._protocol.receive(frames)
 

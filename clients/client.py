@@ -82,13 +82,16 @@ class Scan:
 
         Raises:
             EchotrainError: what the server reports; items that came before it are given first.
+            PeerError: where the server is gone.
         """
         while True:
             yield from self.received()
             if self._protocol.done:
                 return
+            if self._protocol.error:
+                raise self._protocol.error
             try:
-                self._receive_one("", timeout=None)
+                self._receive_one("sign of life")  # it gives one every second, however long the chain takes
             except EchotrainError:
                 yield from self._taken()
                 raise
@@ -151,12 +154,11 @@ class Scan:
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._protocol.receive(self._socket.recv_multipart())
 
-    def _receive_one(self, wanted: str, timeout: float | None = 0) -> None:
-        """Wait for one message; `timeout` None waits as long as it takes."""
-        limit = self._timeout if timeout == 0 else timeout
+    def _receive_one(self, wanted: str) -> None:
+        """Wait for one message."""
         self._flush()
-        if not self._socket.poll(None if limit is None else int(1000 * limit)):
-            raise PeerError(f"the server at {self._server} gave no {wanted} within {limit:g} s; is it running?")
+        if not self._socket.poll(int(1000 * self._timeout)):
+            raise PeerError(f"the server at {self._server} gave no {wanted} within {self._timeout:g} s; is it running?")
         self._protocol.receive(self._socket.recv_multipart())
 
 
@@ -173,7 +175,7 @@ def open_scan(
     """Open a scan on `server`: `config` is a configuration's name or its XML, `header` the MRD header's XML.
 
     `parameters` sets values by `Gadget.parameter`. `session` goes on with a session of before: its `offset` says which
-    bytes the server holds already. `timeout` [s] bounds the wait for an answer and for room.
+    bytes the server holds already. `timeout` [s] bounds the wait for any sign of the server.
 
     Raises:
         EchotrainError: what the server reports, such as an unknown configuration or a bad header.
