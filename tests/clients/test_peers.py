@@ -159,8 +159,8 @@ def test_images_of_accelerated_scans_alias_alike(tmp_path, options):
 @with_tools
 @pytest.mark.parametrize("oversampling", [1, 2])
 def test_a_trajectory_that_says_what_the_counters_say_changes_nothing(tmp_path, oversampling):
-    header, lines = generated(tmp_path, "-m", 34, "-c", 3, "-C", "-k", "-O", oversampling)
-    assert lines[1].trajectory.shape == (34, 34 * oversampling, 2)
+    header, lines = generated(tmp_path, "-m", 36, "-c", 3, "-C", "-k", "-O", oversampling)
+    assert lines[1].trajectory.shape == (36, 36 * oversampling, 2)
     plain = [Acquisitions(batch.head.copy(), batch.data) for batch in lines]
     for batch in plain:
         batch.head["trajectory_dimensions"] = 0
