@@ -114,13 +114,14 @@ class ScanProtocol:
         self._received = max(self._received, offset + len(payload))
         data = memoryview(self._rest + new if self._rest else new)
         start = self._received - len(data)
-        end = n_items = 0
+        end = 0
         for item, end in decode(data, base=start):
             if not isinstance(item, HeaderText | Close):
                 self.items.append((item, start + end))
-                n_items += 1
+            elif self.items:  # what needs no taking counts as taken with what came before it
+                self.items[-1] = self.items[-1][0], start + end
         self._rest = bytes(data[end:])
-        if not n_items:
+        if not self.items:
             self._say(Ack(self.session, start + end))
 
     def _say(self, message: Message, payload: Any = None) -> None:

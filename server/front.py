@@ -176,8 +176,11 @@ class Front:
             raise ProtocolError(f"this server speaks protocol version {PROTOCOL_VERSION}, not {message.protocol}")
         send = self._sender(identity)
         if message.session in self._sessions:
-            self._sessions[message.session].attach(send)
-            return
+            session = self._sessions[message.session]
+            if not session.settled:
+                session.attach(send)
+                return
+            self._leave(session, "")  # who has everything and asks again wants it made again
         if message.session:
             folder = find_session(self.settings.sessions, message.session)
         else:

@@ -176,8 +176,8 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether the client has been told the result and there is nothing more to do."""
-        return self.over and self._told
+        """Whether the client holds all output and the result, so that there is nothing more to do."""
+        return self.over and self._told and not self._unacknowledged
 
     # -- within ---------------------------------------------------------------------------------------------------
 
@@ -236,7 +236,6 @@ class Session:
             try:
                 payload = self._read_output(end)
             except OSError as error:
-                self._sendable.clear()
                 self._lose_output(error)
                 return
             if self.tell(Output(self.id, self._sent, count), payload):
@@ -259,6 +258,8 @@ class Session:
 
     def _lose_output(self, reason: OSError) -> None:
         """Tell the client that its output is gone, as when someone deleted the session; others go on."""
+        self._sendable.clear()
+        self._unacknowledged.clear()
         error = StorageError(f"the output of session {self.id} cannot be read any more: {reason}")
         if not self.over:
             self.fail(error)

@@ -242,6 +242,8 @@ def test_the_result_comes_after_all_output(opened):
     setup.session.acknowledge(5)
     assert isinstance(setup.client.messages[-1], Done)
     assert setup.client.messages[-1].statistics == {"images": 2, "input_bytes": START, "output_bytes": 11}
+    assert not setup.session.settled
+    setup.session.acknowledge(11)
     assert setup.session.settled
     assert setup.worker.ended
     assert setup.forgotten == [setup.worker]
