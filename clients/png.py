@@ -1,7 +1,7 @@
 """Images as PNG files for a quick look: 8 bits, one file a slice and channel, and a montage of the first series.
 
-The row index grows down the picture and the column index to the right: the right edge lies towards the header's
-`read_dir`, the lower edge towards its `phase_dir`. Nothing is turned or mirrored.
+The row index grows down the picture and the column index to the right. Nothing is turned or mirrored, so images of
+Siemens' own sequences stand on their head: docs/conventions.md says why.
 """
 
 from __future__ import annotations

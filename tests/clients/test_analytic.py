@@ -61,12 +61,13 @@ def seen_kspace(scan, kz, ky, kx):
     return found
 
 
-def series(scan, first_y=0, first_x=0):
-    """The Fourier series at the centres of the pixels. Shape (slice, coil, z, y, x)."""
-    (n_x, n_y), n_z = scan.shape, scan.partitions
+def series(scan, first_y=0, first_x=0, matrix=None):
+    """The Fourier series at the centres of `matrix` pixels (x, y), or the scan's. Shape (slice, coil, z, y, x)."""
+    n_y, n_z = scan.shape[1], scan.partitions
+    fine_x, fine_y = matrix or scan.shape
     kx = taken(scan.readout_samples, first_x) / scan.oversampling
     ky, kz = taken(n_y, first_y), taken(n_z)
-    x, y, z = (taken(n) / n for n in (n_x, n_y, n_z))
+    x, y, z = (taken(n) / n for n in (fine_x, fine_y, n_z))
     waves = [np.exp(2j * np.pi * np.outer(position, k)) for position, k in ((z, kz), (y, ky), (x, kx))]
     kspace = seen_kspace(scan, kz, ky, kx)
     return np.einsum("zl,ym,xn,sclmn->sczyx", *waves, kspace, optimize=True) / scan.oversampling
@@ -109,6 +110,18 @@ def test_lines_and_samples_that_are_left_out_are_zeros(matrix, fraction):
     expected = series(scan, n_y - round(fraction * n_y), n_x - round(0.8 * n_x))
     assert_close(images_of(scan, CHANNELS), expected)
     assert np.abs(expected - series(scan)).max() > 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("matrix", [(40, 33), (31, 28)])
+def test_a_finer_matrix_shows_the_same_series_at_more_places(matrix):
+    scan = Scan(matrix=(24, 21), coils=3, oversampling=1)
+    header, lines = simulate(scan)
+    start, recon, rest = header.partition(b"<reconSpace>")
+    rest = rest.replace(b"<x>24</x>", b"<x>%d</x>" % matrix[0], 1).replace(b"<y>21</y>", b"<y>%d</y>" % matrix[1], 1)
+    images = [item for item in reconstruct(lines, start + recon + rest, "fft") if isinstance(item, Image)]
+    expected = series(scan, matrix=matrix)
+    assert_close([image.data for image in images], np.sqrt((np.abs(expected) ** 2).sum(axis=1, keepdims=True)))
+    assert images[0].described()["field_of_view"].tolist() == [256, 256, 5]
 
 
 @pytest.mark.parametrize("n_coils", [1, 6])
