@@ -83,9 +83,9 @@ def _logged(folder: SessionFolder) -> Iterator[Item]:
     Raises:
         StreamError: at the end, where the last record is not.
     """
-    reader = LogReader(folder.input)
-    size = reader.size()
-    yield from (item for item in reader.read(size) if not isinstance(item, HeaderText))
-    if not reader.closed:
-        print(f"session {folder.id} was not ended by its client", file=sys.stderr)
-        reader.check_whole(size)
+    with contextlib.closing(LogReader(folder.input)) as reader:
+        size = reader.size()
+        yield from (item for item in reader.read(size) if not isinstance(item, HeaderText))
+        if not reader.closed:
+            print(f"session {folder.id} was not ended by its client", file=sys.stderr)
+            reader.check_whole(size)
