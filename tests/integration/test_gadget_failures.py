@@ -17,19 +17,24 @@ def chain(**stumble):
     return f'<chain><gadget name="Stumble" {attributes}/><gadget name="TellLines"/></chain>'
 
 
+def play(opened, batches=()):
+    """Send it, end it, and take what comes."""
+    for batch in batches:
+        opened.send(batch)
+    opened.end()
+    return list(opened.items())
+
+
 @pytest.fixture
 def fail(server, small_scan):
-    """`fail(how="raise")`: send a scan through a chain that stumbles; gives the error, session id and what came."""
+    """`fail(how="raise")`: send a scan through a chain that stumbles; gives the error and the session's id."""
 
     def run(**stumble):
-        scan, items = small_scan(), []
+        scan = small_scan()
         with open_scan(chain(**stumble), scan.header, server=server.address) as opened:
             with pytest.raises(GadgetError) as caught:
-                for batch in scan.batches:
-                    opened.send(batch)
-                opened.end()
-                items.extend(opened.items())
-            return caught.value, opened.session, items
+                play(opened, scan.batches)
+            return caught.value, opened.session
 
     return run
 
@@ -44,19 +49,19 @@ WAYS = {
 
 @pytest.mark.parametrize("how", WAYS)
 def test_the_client_learns_which_gadget_failed_and_how(fail, how):
-    error, _, _ = fail(how=how, after=5)
+    error, _ = fail(how=how, after=5)
     assert error.gadget == "Stumble"
     assert all(words in error.message for words in WAYS[how]), error.message
 
 
 def test_the_traceback_is_in_the_details(fail):
-    error, _, _ = fail(how="raise")
+    error, _ = fail(how="raise")
     assert "Traceback" in error.detail
     assert "_stumble" in error.detail
 
 
 def test_the_trace_of_a_crash_is_in_the_details(fail):
-    error, _, _ = fail(how="segfault")
+    error, _ = fail(how="segfault")
     assert "Segmentation fault" in error.detail
     assert "for_tests.py" in error.detail
 
@@ -73,8 +78,7 @@ def test_what_was_made_before_the_failure_is_given_first(server, small_scan):
         for line in scan.batches[0][:4]:
             opened.send(line)
         with pytest.raises(GadgetError):
-            for item in opened.items():
-                told.append(item.text)
+            told.extend(item.text for item in opened.items())
     assert told == [f"line {n} with 3 x 48" for n in range(3)]
 
 
@@ -82,7 +86,7 @@ def test_what_was_made_before_the_failure_is_given_first(server, small_scan):
 def test_a_failed_session_keeps_its_input_and_runs_again_with_another_chain(
     fail, server, as_stream, small_scan, tmp_path, capsys, how
 ):
-    _, session, _ = fail(how=how, after=7)
+    _, session = fail(how=how, after=7)
     kept = (server.sessions / session / "input.mrd").read_bytes()
     assert kept.startswith(as_stream(small_scan()))
     out = tmp_path / "out.h5"
@@ -96,11 +100,12 @@ def test_a_failed_session_keeps_its_input_and_runs_again_with_another_chain(
 
 def test_a_failed_session_goes_on_with_the_server_too(fail, server):
     """The chain is the one of before, and fails again: it is run, not remembered."""
-    error, session, _ = fail(how="raise", after=7)
-    with pytest.raises(GadgetError, match="Stumble") as caught:
-        with open_scan("", b"", server=server.address, session=session) as again:
-            again.end()
-            list(again.items())
+    error, session = fail(how="raise", after=7)
+    with (
+        open_scan("", b"", server=server.address, session=session) as again,
+        pytest.raises(GadgetError, match="Stumble") as caught,
+    ):
+        play(again)
     assert caught.value.message == error.message
 
 
@@ -122,11 +127,9 @@ def test_images_that_were_whole_before_the_failure_are_not_lost(server, small_sc
     text += '<gadget name="CollectKSpace"/><gadget name="FourierTransform"/></chain>'
     images = []
     with open_scan(text, scan.header, server=server.address) as opened:
-        with contextlib.suppress(GadgetError):  # whichever call learns of it first
-            for batch in scan.batches:
+        for batch in scan.batches:
+            with contextlib.suppress(GadgetError):  # whichever call learns of it first
                 opened.send(batch)
-            opened.end()
         with pytest.raises(GadgetError, match="Stumble"):
-            for image in opened.images():
-                images.append(int(image.head["repetition"]))
+            images.extend(int(image.head["repetition"]) for image in opened.images())
     assert images == [0, 0, 1]
