@@ -87,7 +87,6 @@ class _Run:
         self._folder = folder
         self._queue: queue.Queue[Item | _Failed | None] = queue.Queue(QUEUED_UNITS)
         self._statistics = {"lines": 0, "images": 0}
-        self._running = _running_marks(folder)
 
     def run(self) -> None:
         """Run the session to its end or its first error, and say which."""
@@ -119,6 +118,7 @@ class _Run:
 
     def _prepare(self) -> tuple[LogReader, Header]:
         """Build and start the chain before any line is there."""
+        self._running = _running_marks(self._folder)
         request = self._folder.request
         header = parse_header(self._folder.header.read_bytes())
         registry = Registry(self._settings.gadget_folders, self._settings.packages)
@@ -185,7 +185,9 @@ class _Run:
         self._send("output", self._output.size)
 
     def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, EchotrainError):
+        if isinstance(error, OSError):  # of the session's own files; a gadget's names the gadget
+            error = no_room(error, self._folder.path)
+        elif not isinstance(error, EchotrainError):
             detail = "".join(traceback.format_exception(error))
             error = EchotrainError(f"{type(error).__name__}: {error}", detail=detail)
         self._send("error", error.code, error.message, error.gadget, error.detail)
