@@ -1,0 +1,150 @@
+"""The server as a process: how it starts and ends, and what it leaves behind."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from echotrain.clients.client import open_scan
+from echotrain.mrd.errors import PeerError, SessionError
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+COUNT = '<chain><gadget name="Count"/></chain>'
+LOOP = '<chain><gadget name="Stumble" how="loop"/><gadget name="Count"/></chain>'
+
+
+def descendants(pid):
+    """All processes below one."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
+def lives(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def n_descriptors(server):
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def files_of(server):
+    """Files of sessions that the server has open."""
+    found = []
+    for path in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found.append(path.readlink())
+    return [path for path in found if path.is_relative_to(server.sessions)]
+
+
+def shared_memory():
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def run_all(server, scan, chain=COUNT):
+    with open_scan(chain, scan.header, server=server.address) as opened:
+        for batch in scan.batches:
+            opened.send(batch)
+        opened.end()
+        return list(opened.items())
+
+
+def serve(*options):
+    command = [sys.executable, "-m", "echotrain.clients.main", "serve", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp_path, small_scan, number):
+    before = shared_memory()
+    with running_server(tmp_path) as server:
+        run_all(server, small_scan())
+        busy = open_scan(LOOP, small_scan().header, server=server.address)
+        busy.send(small_scan().batches[0])
+        below = descendants(server.process.pid)
+        assert below
+        server.process.send_signal(number)
+        out, err = server.process.communicate(timeout=20)
+        assert (server.process.returncode, out, err) == (0, "", "")
+        assert [pid for pid in below if lives(pid)] == []
+        assert shared_memory() <= before
+        with busy, pytest.raises(SessionError, match="the server stops; the session is kept"):
+            list(busy.items())
+        assert (tmp_path / busy.session / "input.mrd").stat().st_size > 0
+
+
+def test_its_workers_end_with_it_even_when_it_is_killed(running_server, tmp_path, small_scan, eventually):
+    with (
+        running_server(tmp_path) as server,
+        open_scan(COUNT, small_scan().header, server=server.address, timeout=1) as opened,
+    ):
+        opened.send(small_scan().batches[0])
+        below = descendants(server.process.pid)
+        server.process.kill()
+        eventually(lambda: not any(lives(pid) for pid in below))
+        with pytest.raises(PeerError, match=r"no sign of life within 1 s; is it running\?"):
+            list(opened.items())
+
+
+def test_a_port_that_is_taken_is_one_line_and_status_1(server, tmp_path):
+    ended = serve("--bind", server.address, "--sessions", str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert server.address in line
+    assert "Address already in use" in line
+
+
+def test_an_address_or_folder_that_cannot_be_is_one_line_and_status_1(tmp_path):
+    (tmp_path / "file").write_text("")
+    for options in (["--bind", "nonsense"], ["--bind", "tcp://127.0.0.1:*", "--sessions", str(tmp_path / "file")]):
+        ended = serve("--sessions", str(tmp_path), *options)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        (line,) = ended.stderr.splitlines()
+        assert "cannot serve at" in line
+
+
+def test_a_client_that_vanishes_is_let_go(running_server, tmp_path, small_scan, eventually):
+    with running_server(tmp_path, "--patience", "1") as server:
+        run_all(server, small_scan())
+
+        eventually(lambda: not files_of(server))
+        before = len(descendants(server.process.pid)), n_descriptors(server)
+        code = (
+            "import sys; from echotrain.clients.client import open_scan\n"
+            f"scan = open_scan({LOOP!r}, sys.stdin.buffer.read(), server={server.address!r})\n"
+            "print(scan.session, flush=True); scan.wait(100); scan.wait(100)"
+        )
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            client.stdin.write(small_scan().header)
+            client.stdin.close()
+            session = client.stdout.readline().decode().strip()
+            client.kill()
+        events = tmp_path / session / "events.jsonl"
+        eventually(lambda: "the client went away and did not come back" in events.read_text())
+        eventually(lambda: not files_of(server))
+        eventually(lambda: len(descendants(server.process.pid)) == before[0] and n_descriptors(server) <= before[1])
+        run_all(server, small_scan())
+
+
+def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan):
+    with running_server(tmp_path) as server:
+        scan = small_scan()
+        with open_scan("rss", scan.header, server=server.address) as opened:
+            opened.send(scan.batches[0][:5])
+            for file in (tmp_path / opened.session).iterdir():
+                file.unlink()
+            opened.send(scan.batches[0][5:])
+            opened.end()
+            with pytest.raises(Exception, match=opened.session):
+                list(opened.items())
+        assert run_all(server, scan)
