@@ -37,7 +37,7 @@ class _Run:
 
 
 class Front:
-    """Serves the native protocol on a ROUTER socket until `stop` is set."""
+    """Serves the native protocol on a ROUTER socket until `stop` is called."""
 
     def __init__(self, settings: Settings) -> None:
         """Bind.
@@ -61,6 +61,7 @@ class Front:
                 f"cannot serve at {settings.bind} with sessions in {settings.sessions}: {error.strerror or error}"
             ) from error
         self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._stopping = False
         self._pool = WorkerPool(settings)
         self._sessions: dict[str, Session] = {}
         self._pending: deque[Session] = deque()
@@ -79,10 +80,15 @@ class Front:
         """Wait for the first worker to stand ready."""
         self._poller.poll()
 
-    def serve(self, stopping: Callable[[], bool]) -> None:
-        """Serve until `stopping` says so; it is asked at least once a second."""
+    def stop(self) -> None:
+        """End `serve`; a signal handler may call this."""
+        self._stopping = True
+        self._pool.wake()
+
+    def serve(self) -> None:
+        """Serve until `stop` is called."""
         looked = time.monotonic()
-        while not stopping():
+        while not self._stopping:
             for source, _ in self._poller.poll(int(1000 * TICK)):
                 if source is self._router:
                     self._listen_to_clients()

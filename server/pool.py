@@ -81,6 +81,10 @@ class WorkerPool:
         """A descriptor that is readable when a worker has become ready."""
         return self._woken
 
+    def wake(self) -> None:
+        """Make `fileno` readable; a signal handler may call this."""
+        os.write(self._wake, b"w")
+
     def acknowledge(self) -> None:
         """Take the wake-up call, so that `fileno` is quiet until the next."""
         os.read(self._woken, 4096)
@@ -122,7 +126,7 @@ class WorkerPool:
                 self._ready.put(Worker(process, ours))
             except Exception as error:  # told to whoever asks for a worker
                 self._ready.put(error)
-            os.write(self._wake, b"w")
+            self.wake()
 
 
 def _work(connection: Connection, settings: Settings) -> None:

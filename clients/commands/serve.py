@@ -21,15 +21,14 @@ def run(options: argparse.Namespace) -> int:
         warm_workers=max(1, options.warm),
         patience=options.patience,
     )
-    stops: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: stops.append(received))
     keep_freed_buffers()
     front = Front(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: front.stop())
     try:
         front.wait_until_warm()
         print(f"ready at {front.address}, sessions in {settings.sessions}", flush=True)
-        front.serve(lambda: bool(stops))
+        front.serve()
     finally:
         front.close()
     return 0
