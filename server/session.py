@@ -176,8 +176,8 @@ class Session:
 
     @property
     def settled(self) -> bool:
-        """Whether the client holds all output and the result, so that there is nothing more to do."""
-        return self.over and self._told and not self._unacknowledged
+        """Whether the client was told of an error, or holds all output, so that there is nothing more to do."""
+        return self._told and (isinstance(self._result, Error) or not self._unacknowledged)
 
     # -- within ---------------------------------------------------------------------------------------------------
 

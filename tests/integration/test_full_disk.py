@@ -1,5 +1,6 @@
 """A disk that is full is said in words, and the server goes on once there is room."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -9,6 +10,7 @@ from echotrain.clients.client import open_scan
 from echotrain.clients.main import main
 from echotrain.mrd import Acquisitions, acquisition_headers
 from echotrain.mrd.errors import StorageError
+from echotrain.server.folder import all_sessions
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -16,11 +18,10 @@ COUNT = '<chain><gadget name="Count"/></chain>'
 LARGE = '<chain><gadget name="Enlarge" megabytes="2"/></chain>'
 
 
-@pytest.fixture
-def small_disk(tmp_path):
+@pytest.fixture(scope="module")
+def small_disk(tmp_path_factory):
     """A file system of 4 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    place = tmp_path_factory.mktemp("disk")
     try:
         command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
         mounted = subprocess.run(command, capture_output=True, check=False)
@@ -32,11 +33,24 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.fixture
-def server(running_server, small_disk):
+@pytest.fixture(scope="module")
+def module_server(running_server, small_disk):
     with running_server(small_disk) as running:
         yield running
         assert running.process.poll() is None
+
+
+@pytest.fixture
+def server(module_server, eventually):
+    """A server whose disk is empty."""
+    yield module_server
+    for session in all_sessions(module_server.sessions):
+        session.delete()
+    eventually(lambda: free_bytes(module_server) > 3.9e6)  # once the server has let go of the files
+
+
+def free_bytes(server):
+    return shutil.disk_usage(server.sessions).free
 
 
 def megabytes(n):
@@ -56,32 +70,27 @@ def assert_says_what_to_do(error, folder):
         assert words in error.message, error.message
 
 
-def test_input_that_finds_no_room_is_a_clear_error_and_room_helps(server, small_scan, capsys):
+def fill(server, pages_left=0):
+    """Use up what room there is, but for some pages."""
+    ballast = server.sessions / "ballast"
+    ballast.write_bytes(bytes(free_bytes(server) - 4096 * pages_left))
+    return ballast
+
+
+def test_input_that_finds_no_room_is_a_clear_error_and_room_helps(server, small_scan, eventually):
     scan = small_scan()
     with open_scan(COUNT, scan.header, server=server.address) as full:
         with pytest.raises(StorageError) as caught:
             play(full, [megabytes(1)] * 6)
         assert_says_what_to_do(caught.value, server.sessions / full.session)
+    fill(server)
     with pytest.raises(StorageError):
-        fill(server, scan)
+        open_scan(COUNT, scan.header, server=server.address)
     assert main(["sessions", "delete", full.session, "--sessions", str(server.sessions)]) == 0
+    eventually(lambda: free_bytes(server) > 1e6)
     with open_scan(COUNT, scan.header, server=server.address) as opened:
         assert play(opened, scan.batches)
-
-
-def fill(server, scan):
-    """Open sessions until there is no room for one."""
-    (server.sessions / "ballast").write_bytes(b"")
-    with (server.sessions / "ballast").open("ab", buffering=0) as ballast:
-        try:
-            while ballast.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
-    try:
-        open_scan(COUNT, scan.header, server=server.address).close()
-    finally:
-        (server.sessions / "ballast").unlink()
+    (server.sessions / "ballast").unlink()
 
 
 def test_output_that_finds_no_room_is_a_clear_error(server, small_scan):
@@ -92,20 +101,13 @@ def test_output_that_finds_no_room_is_a_clear_error(server, small_scan):
         assert_says_what_to_do(caught.value, server.sessions / opened.session)
 
 
-@pytest.mark.parametrize("room", [0, 1, 2, 3])
-def test_a_session_for_which_there_is_no_room_is_refused(server, small_scan, room):
+@pytest.mark.parametrize("pages_left", [0, 1, 2, 3])
+def test_a_session_for_which_there_is_no_room_is_refused(server, small_scan, pages_left):
     """However little there is: pages for some of the session's files."""
     scan = small_scan()
-    ballast = server.sessions / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            file.truncate(file.tell() - room * 4096)
-    with pytest.raises(StorageError) as caught:
-        open_scan(COUNT, scan.header, server=server.address).close()
-    assert "No space left on device" in caught.value.message
+    ballast = fill(server, pages_left)
+    with pytest.raises(StorageError, match="No space left on device"):
+        open_scan(COUNT, scan.header, server=server.address)
     ballast.unlink()
     with open_scan(COUNT, scan.header, server=server.address) as opened:
         assert play(opened, scan.batches)

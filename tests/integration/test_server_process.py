@@ -65,7 +65,7 @@ def serve(*options):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp_path, small_scan, number):
+def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp_path, small_scan, eventually, number):
     before = shared_memory()
     with running_server(tmp_path) as server:
         run_all(server, small_scan())
@@ -76,7 +76,7 @@ def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp
         server.process.send_signal(number)
         out, err = server.process.communicate(timeout=20)
         assert (server.process.returncode, out, err) == (0, "", "")
-        assert [pid for pid in below if lives(pid)] == []
+        eventually(lambda: not any(lives(pid) for pid in below))
         assert shared_memory() <= before
         with busy, pytest.raises(SessionError, match="the server stops; the session is kept"):
             list(busy.items())
