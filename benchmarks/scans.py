@@ -35,7 +35,10 @@ def repetitions(frame: Acquisitions, count: int, lines_per_message: int) -> Iter
             yield copy.data
 
 
-def touch_memory(n_bytes: int = 4 << 30) -> None:
-    """Have the machine back its memory once, so that the first to write a page does not pay for that."""
+def touch_memory(n_bytes: int = 3 << 30) -> None:
+    """Have a virtual machine's host back its memory, so that who writes a page next does not pay for that.
+
+    Some hosts take freed memory back within seconds, and then each page of a log costs more than its copy.
+    """
     n_bytes = min(n_bytes, os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     np.ones(n_bytes, np.uint8)

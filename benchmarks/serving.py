@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,11 @@ class Server:
     address: str
     pid: int
     sessions: Path
+
+    def forget(self) -> None:
+        """Remove all sessions, to make room for the next run."""
+        for folder in self.sessions.iterdir():
+            shutil.rmtree(folder)
 
 
 @contextmanager

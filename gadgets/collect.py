@@ -26,7 +26,6 @@ _KINDS = {
     Flag.IS_PHASECORR_DATA: "phase correction",
     Flag.IS_DUMMYSCAN_DATA: "dummy",
     Flag.IS_HPFEEDBACK_DATA | Flag.IS_RTFEEDBACK_DATA: "feedback",
-    Flag.IS_SURFACECOILCORRECTIONSCAN_DATA: "surface coil correction",
     Flag.IS_PHASE_STABILIZATION_REFERENCE | Flag.IS_PHASE_STABILIZATION: "phase stabilisation",
 }
 

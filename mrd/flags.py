@@ -50,7 +50,8 @@ class Flag(enum.IntFlag):
 
 COMPRESSED = Flag.COMPRESSION1 | Flag.COMPRESSION2 | Flag.COMPRESSION3 | Flag.COMPRESSION4
 
-# Lines that carry no k-space of the image itself.
+# Lines that carry no k-space of the image itself. Surface coil correction is not among them: converters of Siemens data
+# set it on ordinary imaging lines whose raw data the scanner corrects.
 NOT_IMAGING = (
     Flag.IS_NOISE_MEASUREMENT
     | Flag.IS_PARALLEL_CALIBRATION
@@ -59,7 +60,6 @@ NOT_IMAGING = (
     | Flag.IS_HPFEEDBACK_DATA
     | Flag.IS_DUMMYSCAN_DATA
     | Flag.IS_RTFEEDBACK_DATA
-    | Flag.IS_SURFACECOILCORRECTIONSCAN_DATA
     | Flag.IS_PHASE_STABILIZATION_REFERENCE
     | Flag.IS_PHASE_STABILIZATION
 )

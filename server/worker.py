@@ -39,7 +39,9 @@ from .registry import Registry
 from .settings import Settings
 
 QUEUED_UNITS = 2  # items between the two stages
-NAP = 0.0002  # [s] before asking to be woken; under load there is more by then and no message is needed
+# [s] between asking for more and asking to be woken; under load there is more by then and no message is needed. While
+# there is, naps grow longer, so that batches do.
+SHORTEST_NAP, LONGEST_NAP = 0.0002, 0.001
 
 _CLOSE_BYTES = len(encode(Close()))
 
@@ -151,7 +153,7 @@ class _Run:
 
     def _items(self, reader: LogReader) -> Any:
         """The items of the log until it is closed; asks the front to be woken when there is nothing to read."""
-        seen, ended = 0, False
+        seen, ended, nap = 0, False, SHORTEST_NAP
         while True:
             size = reader.size()
             if size > seen:
@@ -162,11 +164,13 @@ class _Run:
                 if reader.closed:
                     return
                 self._mark(0, -1)
-                time.sleep(NAP)
+                time.sleep(nap)
+                nap = min(1.5 * nap, LONGEST_NAP)
             elif ended:
                 reader.check_whole(seen - _CLOSE_BYTES)
                 raise StreamError("the stream ends within a record: its last bytes are missing")
             else:
+                nap = SHORTEST_NAP
                 self._send("waiting", seen)
                 ended = msgpack.unpackb(self._connection.recv_bytes())
 
