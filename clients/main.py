@@ -9,7 +9,8 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from echotrain import __version__
@@ -34,11 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words = " ".join(str(error).split())
         print(f"echotrain {options.command}: {words}{'; ' + notes if notes else ''}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
+    except BrokenPipeError:  # before OSError, which it is
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has left
         return 1
     except KeyboardInterrupt:
         print(f"echotrain {options.command}: interrupted", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"echotrain {options.command}: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if options.verbose:
+            traceback.print_exc()
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"echotrain {options.command}: {words}; please report this, with what --verbose adds", file=sys.stderr)
         return 1
     return status
 
@@ -55,6 +65,16 @@ def _speed(text: str) -> float:
         return parse_speed(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not max, realtime, or a factor above 0") from None
+
+
+def _at_least_0(kind: type[int] | type[float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 <= value < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+        return value
+
+    return read
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,13 +104,17 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[common, places, sessions], help="run the server")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address of the native protocol (default %(default)s)")
-    serve.add_argument("--warm", type=int, default=1, metavar="N", help="workers that stand ready")
-    serve.add_argument("--patience", type=float, default=60.0, metavar="SECONDS", help="for a client that has gone")
+    serve.add_argument("--warm", type=_at_least_0(int), default=1, metavar="N", help="workers that stand ready")
+    serve.add_argument(
+        "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"
+    )
 
     replay = commands.add_parser("replay", parents=[common, source, chain], help="play a recording into a server")
     replay.add_argument("--server", default=DEFAULT_ADDRESS, help="address of the server (default %(default)s)")
     replay.add_argument("--speed", type=_speed, default=0.0, metavar="max|realtime|FACTOR")
-    replay.add_argument("--lines", type=int, default=0, metavar="N", help="lines a message at most; 0 as they are read")
+    replay.add_argument(
+        "--lines", type=_at_least_0(int), default=0, metavar="N", help="lines a message at most; 0 as they are read"
+    )
 
     commands.add_parser("recon", parents=[common, source, chain, places], help="reconstruct a file without a server")
 
@@ -115,7 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--png", type=Path, required=True, metavar="DIR", help="one PNG a slice, and a montage")
 
     listing = commands.add_parser("sessions", parents=[common], help="list, show, retry or delete sessions")
-    actions = listing.add_subparsers(dest="action", required=True, metavar="list|show|retry|delete")
+    listing.set_defaults(sessions=default_sessions_folder())
+    actions = listing.add_subparsers(dest="action", metavar="list|show|retry|delete")
     actions.add_parser("list", parents=[common, sessions])
     for name in ("show", "delete"):
         actions.add_parser(name, parents=[common, sessions]).add_argument("id")

@@ -36,7 +36,21 @@ def find_config(config: str, folders: Sequence[Path] = ()) -> ChainDescription:
     if not _NAME.fullmatch(name) or name not in known:
         hint = nearest(name, known)
         raise ConfigError(f"there is no configuration {config[:100]!r}; {hint}")
-    return parse_chain(known[name].read_bytes())
+    return read_config(known[name])
+
+
+def read_config(path: Path) -> ChainDescription:
+    """The chain in a file.
+
+    Raises:
+        ConfigError: where it cannot be read, or is no chain.
+    """
+    try:
+        return parse_chain(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}") from error
 
 
 def _xml_files(folder: Path) -> Iterable[Path]:

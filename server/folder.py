@@ -67,10 +67,10 @@ class SessionFolder:
     def request(self) -> dict[str, Any]:
         """What the client asked for: config, parameters, label."""
         try:
-            found: dict[str, Any] = json.loads((self.path / "session.json").read_text())
-        except (OSError, ValueError) as error:
+            found = json.loads((self.path / "session.json").read_text())
+            return {name: found[name] for name in ("config", "parameters", "label")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise SessionError(f"session {self.id} cannot be read: {error}") from error
-        return found
 
     def write_event(self, event: str, **details: Any) -> None:
         """Append to `events.jsonl`; a full disk must not keep an error from the client, so failure is let go."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from echotrain.mrd.errors import ConfigError, nearest
-from echotrain.server.chain_xml import parse_chain
-from echotrain.server.configs import config_names
+from echotrain.server.configs import config_names, read_config
 
 from . import local_settings
 
@@ -17,7 +17,11 @@ def run(options: argparse.Namespace) -> int:
     if options.name is None:
         width = max(map(len, known))
         for name, path in sorted(known.items()):
-            steps = ", ".join(step.gadget for step in parse_chain(path.read_bytes()).steps)
+            try:
+                steps = ", ".join(step.gadget for step in read_config(path).steps)
+            except ConfigError as error:
+                print(f"echotrain configs: {error}", file=sys.stderr)
+                continue
             print(f"{name:{width}}  {steps}")
         return 0
     name = options.name.removesuffix(".xml")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 from echotrain.mrd import HeaderText, Image, Item, Text, encode
+from echotrain.mrd.errors import SessionError
 from echotrain.mrd.hdf5_images import ImageWriter
 from echotrain.server.folder import SessionFolder, all_sessions, find_session
 from echotrain.server.log_reader import LogReader
@@ -19,13 +20,17 @@ from . import config_text, local_settings
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; without an action, list."""
-    {"list": _list, "show": _show, "delete": _delete, "retry": _retry}[options.action](options)
+    {"list": _list, "show": _show, "delete": _delete, "retry": _retry}[options.action or "list"](options)
     return 0
 
 
 def _list(options: argparse.Namespace) -> None:
     for folder in all_sessions(options.sessions):
-        request = folder.request
+        try:
+            request = folder.request
+        except SessionError:
+            print(f"{folder.id}  damaged")
+            continue
         config = request["config"] if not request["config"].lstrip().startswith("<") else "(XML)"
         size = folder.input.stat().st_size / 1e6 if folder.input.exists() else 0.0
         print(f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {config:16}  {request['label']}")

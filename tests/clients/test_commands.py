@@ -1,0 +1,318 @@
+"""The command line without a server: what is printed, and the exit status."""
+
+import re
+
+import numpy as np
+import pytest
+
+from echotrain.clients.main import main
+from echotrain.mrd import Acquisitions, HeaderText, encode, read_header, read_images, read_items
+from echotrain.server.configs import config_names
+from echotrain.server.folder import all_sessions, create_session
+
+SIMULATE = ["--matrix", "24,20", "--coils", "3", "--slices", "2", "--repetitions", "2", "--noise", "0.02"]
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("recon", ...)`: exit status, lines of standard output, lines of standard error."""
+
+    def command(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            status = ended.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    return command
+
+
+@pytest.fixture
+def succeed(run):
+    """The same for what must go well: lines of standard output."""
+
+    def command(*arguments):
+        status, out, err = run(*arguments)
+        assert status == 0, err
+        assert all(line.startswith("Prewhiten: ") for line in err), err
+        return out
+
+    return command
+
+
+@pytest.fixture
+def scan_file(tmp_path, succeed):
+    succeed("simulate", tmp_path / "scan.h5", *SIMULATE)
+    return tmp_path / "scan.h5"
+
+
+@pytest.fixture
+def session(tmp_path, small_scan):
+    """A session that a client left after its last line."""
+    scan = small_scan()
+    folder = create_session(tmp_path / "sessions", {"config": "rss", "parameters": {}, "label": "knee"}, scan.header)
+    stream = b"".join(bytes(encode(item)) for item in (HeaderText(scan.header), *scan.batches))
+    folder.input.write_bytes(stream)
+    folder.write_event("opened", held=0)
+    return folder
+
+
+# -- usage ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["recon"],
+        ["recon", "in.h5", "--output", "out.h5"],
+        ["recon", "in.h5", "--config", "rss", "--output", "out.h5", "--set", "width=3"],
+        ["recon", "in.h5", "--config", "rss", "--output", "out.h5", "--set", "A.width"],
+        ["replay", "in.h5", "--config", "rss", "--output", "out.h5", "--speed", "fast"],
+        ["replay", "in.h5", "--config", "rss", "--output", "out.h5", "--speed", "-1"],
+        ["replay", "in.h5", "--config", "rss", "--output", "out.h5", "--lines", "-1"],
+        ["serve", "--warm", "many"],
+        ["serve", "--patience", "-1"],
+        ["sessions", "dance"],
+        ["sessions", "show"],
+        ["simulate", "out.h5", "--matrix", "1,2,3"],
+        ["simulate", "out.h5", "--matrix", "wide"],
+        ["export", "in.h5"],
+    ],
+)
+def test_usage_errors_have_status_2_and_write_nothing_to_standard_output(run, arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, [])
+    assert err[0].startswith("usage: echotrain")
+
+
+def test_the_version_and_help_are_no_errors(run):
+    assert run("--version")[0] == 0
+    status, out, _ = run("--help")
+    assert status == 0
+    for command in ("serve", "replay", "recon", "simulate", "configs", "gadgets", "check", "export", "sessions"):
+        assert any(command in line for line in out)
+
+
+# -- failures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["recon", "{tmp}/none.h5", "--config", "rss", "--output", "{tmp}/o.h5"], ["none.h5"]),
+        (["recon", "{tmp}/text.h5", "--config", "rss", "--output", "{tmp}/o.h5"], ["text.h5"]),
+        (["recon", "{scan}", "--config", "rs", "--output", "{tmp}/o.h5"], ["'rs'", "did you mean rss?"]),
+        (["recon", "{scan}", "--config", "{tmp}/none.xml", "--output", "{tmp}/o.h5"], ["no file", "none.xml"]),
+        (["recon", "{scan}", "--config", "{tmp}/bad.xml", "--output", "{tmp}/o.h5"], ["not XML"]),
+        (["recon", "{scan}", "--config", "{tmp}/latin.xml", "--output", "{tmp}/o.h5"], ["latin.xml"]),
+        (["recon", "{scan}", "--config", "rss", "--output", "{tmp}/none/o.h5"], ["none/o.h5"]),
+        (["recon", "{scan}", "--group", "other", "--config", "rss", "--output", "{tmp}/o.h5"], ["other", "dataset"]),
+        (["recon", "{scan}", "--config", "rss", "--set", "A.x=3", "--output", "{tmp}/o.h5"], ["'A.x'"]),
+        (["replay", "{tmp}/none.h5", "--config", "rss", "--output", "{tmp}/o.h5"], ["none.h5"]),
+        (["simulate", "{tmp}/none/o.h5"], ["none/o.h5"]),
+        (["simulate", "{tmp}/o.h5", "--trajectory", "zigzag"], ["'zigzag'", "cartesian"]),
+        (["simulate", "{tmp}/o.h5", "--coils", "0"], ["coils"]),
+        (["configs", "rs"], ["'rs'", "did you mean rss?"]),
+        (["check", "bad", "--configs", "{tmp}"], ["bad.xml", "not XML"]),
+        (["gadgets", "Cuont"], ["'Cuont'", "did you mean Count?"]),
+        (["check", "rs"], ["'rs'", "did you mean rss?"]),
+        (["check", "rss", "--set", "CombineCoils.metod=x"], ["'metod'", "did you mean method?"]),
+        (["export", "{tmp}/none.h5", "--png", "{tmp}/png"], ["none.h5"]),
+        (["export", "{scan}", "--png", "{tmp}/png"], ["no images"]),
+        (["convert", "{tmp}/none.dat", "{tmp}/o.h5"], ["none.dat"]),
+        (["sessions", "show", "nothing", "--sessions", "{tmp}"], ["'nothing'"]),
+        (["sessions", "retry", "../x", "--sessions", "{tmp}"], ["'../x'"]),
+        (["sessions", "delete", "20200101-000000-00000000", "--sessions", "{tmp}"], ["20200101-000000-00000000"]),
+    ],
+)
+def test_failures_have_status_1_and_one_line_that_names_what_is_wrong(run, scan_file, tmp_path, arguments, words):
+    (tmp_path / "text.h5").write_text("not HDF5")
+    (tmp_path / "bad.xml").write_text("<chain")
+    (tmp_path / "latin.xml").write_bytes("<!-- \u00e9 --><chain/>".encode("latin-1"))
+    status, out, err = run(*(argument.format(tmp=tmp_path, scan=scan_file) for argument in arguments))
+    assert status == 1
+    assert len(err) == 1, err
+    assert err[0].startswith(f"echotrain {arguments[0]}: ")
+    assert all(word in err[0] for word in words), err[0]
+    assert not any("Traceback" in line for line in out)
+
+
+def test_what_nobody_foresaw_is_one_line_too_and_more_with_verbose(run, monkeypatch, scan_file, tmp_path):
+    def broken(*_):
+        raise ZeroDivisionError("nobody foresaw this")
+
+    monkeypatch.setattr("echotrain.clients.commands.recon.read_items", broken)
+    arguments = ["recon", scan_file, "--config", "rss", "--output", tmp_path / "o.h5"]
+    status, _, err = run(*arguments)
+    assert (status, len(err)) == (1, 1)
+    assert "ZeroDivisionError: nobody foresaw this" in err[0]
+    status, _, err = run(*arguments, "--verbose")
+    assert status == 1
+    assert any("Traceback" in line for line in err)
+
+
+def test_an_output_that_failed_leaves_the_file_of_before(run, scan_file, tmp_path):
+    (tmp_path / "o.h5").write_text("of before")
+    assert run("recon", scan_file, "--config", "fft", "--set", "Prewhiten.x=1", "--output", tmp_path / "o.h5")[0] == 1
+    assert (tmp_path / "o.h5").read_text() == "of before"
+
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+
+def test_simulate_writes_a_scan_of_what_was_asked(scan_file):
+    batches = [item for item in read_items(scan_file) if isinstance(item, Acquisitions)]
+    assert sum(map(len, batches)) == 16 + 2 * 2 * 20
+    assert {batch.data.shape[1:] for batch in batches} == {(3, 48)}
+    assert b"<ismrmrdHeader" in read_header(scan_file)
+
+
+def test_recon_writes_images_and_says_how_many(succeed, scan_file, tmp_path):
+    out = tmp_path / "o.h5"
+    assert succeed("recon", scan_file, "--config", "fft", "--output", out) == [f"4 images in {out}"]
+    assert [image.data.shape for image in read_images(out)] == [(1, 1, 20, 24)] * 4
+
+
+def test_recon_takes_a_chain_from_a_file_and_sets_its_parameters(succeed, scan_file, tmp_path):
+    (tmp_path / "own.xml").write_text(
+        '<chain><gadget name="RemoveOversampling"/><gadget name="CollectKSpace"/><gadget name="FourierTransform"/>'
+        '<gadget name="CombineCoils"/><gadget name="ComplexParts" parts="magnitude"/></chain>'
+    )
+    out = tmp_path / "o.h5"
+    settings = ["--set", "ComplexParts.parts=magnitude phase", "--set", "CombineCoils.method=adaptive"]
+    lines = succeed("recon", scan_file, "--config", tmp_path / "own.xml", *settings, "--output", out)
+    assert lines == [f"8 images in {out}"]
+
+
+def test_export_draws_every_image(succeed, scan_file, tmp_path):
+    succeed("recon", scan_file, "--config", "fft", "--output", tmp_path / "o.h5")
+    (line,) = succeed("export", tmp_path / "o.h5", "--png", tmp_path / "png")
+    n_files = len(list((tmp_path / "png").glob("*.png")))
+    assert n_files >= 4
+    assert line == f"{n_files} pictures in {tmp_path / 'png'}"
+
+
+def test_configs_lists_all_chains_and_shows_one(succeed):
+    lines = succeed("configs")
+    assert {line.split()[0] for line in lines} == set(config_names())
+    assert any(re.match(r"rss +.*CombineCoils", line) for line in lines)
+    assert '<gadget name="Count"/>' in "\n".join(succeed("configs", "count"))
+    assert succeed("configs", "count") == succeed("configs", "count.xml")
+
+
+def test_a_chain_that_cannot_be_read_is_told_and_hides_no_other(run, tmp_path):
+    (tmp_path / "bad.xml").write_text("<chain")
+    status, out, err = run("configs", "--configs", tmp_path)
+    assert status == 0
+    assert {line.split()[0] for line in out} == set(config_names())
+    (line,) = err
+    assert f"{tmp_path / 'bad.xml'}: the chain is not XML" in line
+
+
+def test_gadgets_lists_all_with_a_line_each_and_shows_ones_parameters(succeed):
+    lines = succeed("gadgets")
+    assert any(line.startswith("CombineCoils ") and len(line.split()) > 3 for line in lines)
+    shown = "\n".join(succeed("gadgets", "CombineCoils"))
+    assert shown.startswith("CombineCoils: Image to Image")
+    assert "method = " in shown
+
+
+def test_gadgets_of_a_folder_are_listed_and_a_broken_file_is_told(run, tmp_path):
+    (tmp_path / "broken.py").write_text("import not_there_at_all")
+    (tmp_path / "good.py").write_text(
+        "from echotrain.gadgets import Gadget\nfrom echotrain.mrd import Image\n"
+        'class Good(Gadget[Image, Image]):\n    """Does good."""\n'
+    )
+    status, out, err = run("gadgets", "--gadgets", tmp_path)
+    assert status == 0
+    assert any(re.match("Good +Does good.", line) for line in out)
+    (line,) = err
+    assert "broken.py" in line
+    assert "not_there_at_all" in line
+
+
+def test_check_shows_every_parameter_and_where_its_value_comes_from(succeed):
+    lines = succeed("check", "adaptive", "--set", "CombineCoils.method=rss")
+    assert lines[0] == "chain adaptive"
+    assert any(re.match(r" +method = rss.*\(set\)", line) for line in lines)
+    assert any(re.match(r" +parts = magnitude phase.*\(chain\)", line) for line in lines)
+    assert any(re.match(r" +.*\(default\)", line) for line in lines)
+
+
+# -- sessions ------------------------------------------------------------------------------------------------------
+
+
+def test_sessions_are_listed_with_state_size_chain_and_label(succeed, session):
+    (line,) = succeed("sessions", "list", "--sessions", session.path.parent)
+    assert re.match(rf"{session.id} +opened +0.1 MB +rss +knee", line)
+
+
+def test_sessions_without_an_action_lists_them(succeed, session, monkeypatch):
+    monkeypatch.setenv("ECHOTRAIN_SESSIONS", str(session.path.parent))
+    assert succeed("sessions") == succeed("sessions", "list")
+    assert len(succeed("sessions")) == 1
+
+
+def test_a_session_that_is_damaged_hides_no_other(succeed, session):
+    (session.path.parent / "20200101-000000-00000000").mkdir()
+    (session.path.parent / "20200101-000000-00000001").mkdir()
+    (session.path.parent / "20200101-000000-00000001" / "session.json").write_text("[]")
+    lines = succeed("sessions", "list", "--sessions", session.path.parent)
+    assert len(lines) == 3
+    assert lines[-1].startswith(session.id)
+
+
+def test_no_sessions_are_no_lines(succeed, tmp_path):
+    assert succeed("sessions", "list", "--sessions", tmp_path / "nowhere") == []
+
+
+def test_show_tells_what_happened(succeed, session):
+    session.write_event("error", code="data", message="too many")
+    lines = succeed("sessions", "show", session.id, "--sessions", session.path.parent)
+    assert lines[0] == str(session.path)
+    assert "opened" in lines[1]
+    assert "error  code=data  message=too many" in lines[2]
+
+
+def test_retry_runs_what_is_kept_and_writes_its_images(run, session, tmp_path):
+    out = tmp_path / "o.h5"
+    status, lines, err = run("sessions", "retry", session.id, "--sessions", session.path.parent, "--output", out)
+    assert (status, lines) == (0, [f"2 images in {out}"])
+    assert err == [f"session {session.id} was not ended by its client"]
+    assert len(list(read_images(out))) == 2
+    assert session.output.stat().st_size > 2 * 20 * 24 * 4
+    assert [event["event"] for event in session.events()] == ["opened", "retried"]
+
+
+def test_retry_takes_another_chain_and_settings(run, session, tmp_path):
+    options = ["--sessions", session.path.parent, "--output", tmp_path / "o.h5"]
+    assert run("sessions", "retry", session.id, "--config", "adaptive", *options)[0] == 0
+    assert len(list(read_images(tmp_path / "o.h5"))) == 4
+    status, _, err = run("sessions", "retry", session.id, "--config", "rss", "--set", "Prewhiten.x=1", *options)
+    assert status == 1
+    assert "'Prewhiten.x'" in err[-1]
+    assert len(list(read_images(tmp_path / "o.h5"))) == 4
+
+
+def test_retry_of_input_that_is_torn_is_an_error_that_keeps_everything(run, session):
+    data = session.input.read_bytes()
+    session.input.write_bytes(data[:-10])
+    session.output.write_bytes(b"of before")
+    status, _, err = run("sessions", "retry", session.id, "--sessions", session.path.parent)
+    assert status == 1
+    assert "ends within a record" in err[-1]
+    assert session.output.read_bytes() == b"of before"
+    assert session.input.read_bytes() == data[:-10]
+
+
+def test_delete_removes_a_session(succeed, session):
+    assert succeed("sessions", "delete", session.id, "--sessions", session.path.parent) == []
+    assert all_sessions(session.path.parent) == []
+
+
+def test_images_of_recon_are_finite(succeed, scan_file, tmp_path):
+    succeed("recon", scan_file, "--config", "adaptive", "--output", tmp_path / "o.h5")
+    assert all(np.isfinite(image.data).all() for image in read_images(tmp_path / "o.h5"))
