@@ -1,0 +1,54 @@
+"""A server that says what a test wants, for tests of clients."""
+
+import threading
+
+import pytest
+import zmq
+
+from echotrain.server.wire import pack, unpack
+
+
+class StubServer:
+    """Answers each message with what `answers` gives for it: messages, or pairs of message and payload."""
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.heard = []
+        self.context = zmq.Context()
+        self.router = self.context.socket(zmq.ROUTER)
+        self.router.bind("tcp://127.0.0.1:*")
+        self.address = self.router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopping.is_set():
+            if not self.router.poll(5):
+                continue
+            identity, envelope, *payload = self.router.recv_multipart()
+            message = unpack(envelope)
+            self.heard.append((message, *payload))
+            for answer in self.answers(message):
+                said, *more = answer if isinstance(answer, tuple) else (answer,)
+                self.router.send_multipart([identity, pack(said), *more])
+
+    def close(self):
+        self.stopping.set()
+        self.thread.join()
+        self.router.close(linger=0)
+        self.context.term()
+
+
+@pytest.fixture
+def stub_server():
+    """`stub_server(answers)` runs such a server until the test is over."""
+    made = []
+
+    def make(answers):
+        made.append(StubServer(answers))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()

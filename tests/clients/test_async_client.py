@@ -1,0 +1,123 @@
+"""The asyncio client against a server that says what the test wants."""
+
+import asyncio
+
+import pytest
+
+from echotrain.clients.async_client import open_async_scan
+from echotrain.mrd import Text, encode
+from echotrain.mrd.errors import ConfigError, GadgetError, PeerError
+from echotrain.server.wire import Abort, Data, Done, End, Error, Open, Opened, Output
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+RECORDS = [bytes(encode(Text(word))) for word in ("one", "two")]
+OUTPUT = [(Output("id", 0, 1), RECORDS[0]), (Output("id", len(RECORDS[0]), 1), RECORDS[1])]
+
+
+def answers(**by_type):
+    given = {"Open": [Opened("id", 10, 1000)], **by_type}
+    return lambda message: given.get(type(message).__name__, [])
+
+
+async def collect(scan, into):
+    async for item in scan.items():
+        into.append(item.text)
+
+
+def test_no_server_is_an_error_that_names_where():
+    with pytest.raises(PeerError, match=r"tcp://127.0.0.1:9 gave no answer within 0.1 s; is it running\?"):
+        asyncio.run(open_async_scan("rss", b"", server="tcp://127.0.0.1:9", timeout=0.1))
+
+
+def test_an_error_at_opening_is_raised_by_opening(stub_server):
+    server = stub_server(answers(Open=[Error("", "config", "no such chain")]))
+    with pytest.raises(ConfigError, match="no such chain"):
+        asyncio.run(open_async_scan("rss", b"", server=server.address))
+
+
+def test_a_scan_is_opened_sent_and_received(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Done("id", {"images": 0})]))
+    told = []
+
+    async def run():
+        async with await open_async_scan("rss", "<h/>", label="knee", server=server.address) as scan:
+            assert (scan.session, scan.offset) == ("id", 10)
+            await scan.send(b"12345")
+            assert scan.offset == 15
+            await scan.end()
+            await collect(scan, told)
+            assert scan.statistics == {"images": 0}
+            await scan.abort()
+
+    asyncio.run(run())
+    assert told == ["one", "two"]
+    assert server.heard[:3] == [(Open("rss", b"<h/>", {}, "knee"),), (Data("id", 10, 0), b"12345"), (End("id", 15),)]
+    assert server.heard[-1] == (Abort("id"),)
+
+
+def test_what_came_before_an_error_is_given_first(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Error("id", "gadget", "it broke", "Blur")]))
+    told = []
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address) as scan:
+            await scan.end()
+            await collect(scan, told)
+
+    with pytest.raises(GadgetError, match="Blur: it broke"):
+        asyncio.run(run())
+    assert told == ["one", "two"]
+
+
+def test_a_server_that_falls_silent_is_an_error(stub_server):
+    server = stub_server(answers())
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address, timeout=0.1) as scan:
+            await scan.end()
+            await collect(scan, [])
+
+    with pytest.raises(PeerError, match=r"within 0.1 s"):
+        asyncio.run(run())
+
+
+def test_sending_waits_for_credit_while_another_task_receives(stub_server):
+    server = stub_server(
+        lambda message: {
+            Open: [Opened("id", 10, 12)],
+            Data: [*OUTPUT, Opened("id", 15, 1000)] if getattr(message, "offset", 0) == 10 else [],
+            End: [Done("id")],
+        }.get(type(message), [])
+    )
+    told = []
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address) as scan:
+
+            async def feed():
+                await scan.send(b"12345")
+                await scan.send(b"67890")
+                await scan.end()
+
+            await asyncio.gather(feed(), collect(scan, told))
+
+    asyncio.run(run())
+    assert told == ["one", "two"]
+
+
+def test_an_error_reaches_both_tasks(stub_server):
+    server = stub_server(answers(Data=[Error("id", "gadget", "it broke", "Blur")]))
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address) as scan:
+
+            async def feed():
+                while True:
+                    await scan.send(b"")
+                    await asyncio.sleep(0)
+
+            return await asyncio.gather(feed(), collect(scan, []), return_exceptions=True)
+
+    errors = asyncio.run(run())
+    assert [type(error) for error in errors] == [GadgetError, GadgetError]

@@ -1,0 +1,122 @@
+"""The sync client against a server that says what the test wants."""
+
+import pytest
+
+from echotrain.clients.client import open_scan
+from echotrain.mrd import Text, encode
+from echotrain.mrd.errors import ConfigError, GadgetError, PeerError
+from echotrain.server.wire import Ack, Credit, Data, Done, End, Error, Open, Opened, Output
+
+pytestmark = pytest.mark.usefixtures("bounded")
+
+RECORDS = [bytes(encode(Text(word))) for word in ("one", "two")]
+
+
+def answers(**by_type):
+    """What is said to each type of message; opening is answered in any case."""
+    given = {"Open": [Opened("id", 10, 1000)], **by_type}
+    return lambda message: given.get(type(message).__name__, [])
+
+
+OUTPUT = [(Output("id", 0, 1), RECORDS[0]), (Output("id", len(RECORDS[0]), 1), RECORDS[1])]
+
+
+def send_for_ever(scan):
+    while True:
+        scan.send(b"")
+
+
+def test_no_server_is_an_error_that_names_where():
+    with pytest.raises(PeerError, match=r"tcp://127.0.0.1:9 gave no answer within 0.1 s; is it running\?"):
+        open_scan("rss", b"", server="tcp://127.0.0.1:9", timeout=0.1)
+
+
+def test_an_error_at_opening_is_raised_by_opening(stub_server):
+    server = stub_server(answers(Open=[Error("", "config", "no such chain")]))
+    with pytest.raises(ConfigError, match="no such chain"):
+        open_scan("rss", b"", server=server.address)
+
+
+def test_a_scan_is_opened_sent_and_received(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Done("id", {"images": 0})]))
+    with open_scan("rss", "<h/>", parameters={"A.x": "1"}, label="knee", server=server.address) as scan:
+        assert (scan.session, scan.offset) == ("id", 10)
+        scan.send(b"12345")
+        assert scan.offset == 15
+        scan.end()
+        assert [item.text for item in scan.items()] == ["one", "two"]
+        assert scan.statistics == {"images": 0}
+    assert server.heard[0] == (Open("rss", b"<h/>", {"A.x": "1"}, "knee"),)
+    assert server.heard[1:3] == [(Data("id", 10, 0), b"12345"), (End("id", 15),)]
+
+
+def test_everything_taken_is_acknowledged_before_the_client_is_gone(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Done("id")]))
+    with open_scan("rss", b"", server=server.address) as scan:
+        scan.end()
+        list(scan.items())
+    ends = [len(RECORDS[0]), sum(map(len, RECORDS))]
+    while len(server.heard) < 4:
+        pass
+    assert server.heard[2:] == [(Ack("id", end),) for end in ends]
+
+
+def test_sending_waits_for_credit(stub_server):
+    seen = []
+
+    def say(message):
+        if isinstance(message, Data):
+            seen.append(message.offset)
+        return answers(Data=[Credit("id", 15, 1000)])(message)
+
+    server = stub_server(lambda message: [Opened("id", 10, 12)] if isinstance(message, Open) else say(message))
+    with open_scan("rss", b"", server=server.address) as scan:
+        scan.send(b"12345")
+        scan.send(b"67890")
+        scan.send(b"x")
+    assert seen[:2] == [10, 15]
+
+
+def test_no_credit_in_time_is_an_error(stub_server):
+    server = stub_server(answers(Open=[Opened("id", 10, 10)]))
+    scan = open_scan("rss", b"", server=server.address, timeout=0.1)
+    with scan, pytest.raises(PeerError, match=r"gave no room for more data within 0\.1 s"):
+        scan.send(b"x")
+
+
+def test_a_server_that_falls_silent_is_an_error(stub_server):
+    server = stub_server(answers())
+    with open_scan("rss", b"", server=server.address, timeout=0.1) as scan:
+        scan.end()
+        with pytest.raises(PeerError, match=r"gave no sign of life within 0\.1 s"):
+            list(scan.items())
+
+
+def test_what_came_before_an_error_is_given_first_and_the_error_again_to_who_asks_again(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Error("id", "gadget", "it broke", "Blur")]))
+    with open_scan("rss", b"", server=server.address) as scan:
+        scan.end()
+        given = []
+        with pytest.raises(GadgetError, match="Blur: it broke"):
+            given.extend(item.text for item in scan.items())
+        assert given == ["one", "two"]
+        with pytest.raises(GadgetError, match="Blur: it broke"):
+            list(scan.items())
+
+
+def test_an_error_reaches_who_only_sends(stub_server):
+    server = stub_server(answers(Data=[Error("id", "gadget", "it broke", "Blur")]))
+    with open_scan("rss", b"", server=server.address) as scan, pytest.raises(GadgetError, match="it broke"):
+        send_for_ever(scan)
+
+
+def test_received_gives_what_is_there_and_does_not_wait(stub_server):
+    server = stub_server(answers(Data=OUTPUT))
+    with open_scan("rss", b"", server=server.address) as scan:
+        assert list(scan.received()) == []
+        scan.send(b"x")
+        given = []
+        while len(given) < 2:
+            scan.wait(1)
+            given += scan.received()
+        assert [item.text for item in given] == ["one", "two"]
