@@ -30,6 +30,7 @@ class AsyncScan:
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))
+        self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
         self._socket.connect(server)
         self._receiving = asyncio.Lock()
 
@@ -122,7 +123,12 @@ class AsyncScan:
 
     async def _flush(self) -> None:
         while self._protocol.outgoing:
-            await self._socket.send_multipart(self._protocol.outgoing.popleft())
+            try:
+                await self._socket.send_multipart(self._protocol.outgoing.popleft())
+            except zmq.Again:
+                raise PeerError(
+                    f"the server at {self._server} took no message within {self._timeout:g} s; is it running?"
+                ) from None
 
     async def _receive(self, until: Callable[[], bool]) -> None:
         """Take one message, unless another task took what makes `until` true meanwhile."""

@@ -31,6 +31,7 @@ class Scan:
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))  # what was sent is not lost by closing early
+        self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
         self._socket.connect(server)
 
     def __enter__(self) -> Self:
@@ -148,7 +149,12 @@ class Scan:
         outgoing = self._protocol.outgoing
         while outgoing:
             frames = outgoing.popleft()
-            self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
+            try:
+                self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
+            except zmq.Again:
+                raise PeerError(
+                    f"the server at {self._server} took no message within {self._timeout:g} s; is it running?"
+                ) from None
 
     def _receive_waiting(self) -> None:
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:

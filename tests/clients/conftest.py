@@ -34,6 +34,8 @@ class StubServer:
                 self.router.send_multipart([identity, pack(said), *more])
 
     def close(self):
+        if self.stopping.is_set():
+            return
         self.stopping.set()
         self.thread.join()
         self.router.close(linger=0)

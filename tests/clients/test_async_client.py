@@ -82,6 +82,19 @@ def test_a_server_that_falls_silent_is_an_error(stub_server):
         asyncio.run(run())
 
 
+def test_a_server_that_goes_while_lines_are_sent_is_an_error(stub_server):
+    server = stub_server(answers(Open=[Opened("id", 10, 10**12)]))
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address, timeout=0.2) as scan:
+            server.close()
+            while True:
+                await scan.send(b"")
+
+    with pytest.raises(PeerError, match=r"took no message within 0\.2 s; is it running\?"):
+        asyncio.run(run())
+
+
 def test_sending_waits_for_credit_while_another_task_receives(stub_server):
     server = stub_server(
         lambda message: {

@@ -110,6 +110,14 @@ def test_an_error_reaches_who_only_sends(stub_server):
         send_for_ever(scan)
 
 
+def test_a_server_that_goes_while_lines_are_sent_is_an_error(stub_server):
+    server = stub_server(answers(Open=[Opened("id", 10, 10**12)]))
+    scan = open_scan("rss", b"", server=server.address, timeout=0.2)
+    server.close()
+    with scan, pytest.raises(PeerError, match=r"took no message within 0\.2 s; is it running\?"):
+        send_for_ever(scan)
+
+
 def test_received_gives_what_is_there_and_does_not_wait(stub_server):
     server = stub_server(answers(Data=OUTPUT))
     with open_scan("rss", b"", server=server.address) as scan:
