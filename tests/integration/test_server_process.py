@@ -148,3 +148,19 @@ def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_
             with pytest.raises(Exception, match=opened.session):
                 list(opened.items())
         assert run_all(server, scan)
+
+
+def test_a_scan_outlives_its_server(running_server, tmp_path, small_scan, as_stream):
+    """Killed half way; another server on the same folder takes the scan up, and the client goes on with it."""
+    scan = small_scan(repetitions=2)
+    stream = as_stream(scan)
+    with running_server(tmp_path) as first, open_scan("rss", scan.header, server=first.address, timeout=1) as opened:
+        session = opened.session
+        opened.send(stream[opened.offset : len(stream) // 2])
+        next(opened.images())
+        first.process.kill()
+    with running_server(tmp_path) as second, open_scan("", b"", server=second.address, session=session) as again:
+        assert again.offset == len(stream) // 2
+        again.send(stream[again.offset :])
+        again.end()
+        assert len(list(again.images())) == 4
