@@ -14,6 +14,8 @@ GROUP = 1 << 18  # pixels, of all channels in a group, that the box is moved ove
 def root_sum_of_squares(images: Array) -> Array:
     """Magnitude over all channels. Shape (channel, ...) gives (...), real."""
     channels = as_tensor(images)
+    if not (channels.is_complex() or channels.is_floating_point()):
+        channels = channels.float()
     parts = torch.view_as_real(channels) if channels.is_complex() else channels[..., None]
     flat = parts.reshape(channels.shape[0], -1)
     total = torch.empty_like(flat[0])

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from echotrain.mrd import Acquisitions, Flag, Header, KSpace, Text
-from echotrain.mrd.errors import HeaderError
+from echotrain.mrd.errors import DataError, HeaderError
 from echotrain.mrd.flags import NOT_IMAGING, has_flag
 
 from .gadget import Gadget
@@ -115,6 +115,11 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
 
     def _collect(self, lines: Acquisitions) -> Iterator[Any]:
         """Take lines of one encoding space."""
+        if not lines.data.size:
+            raise DataError(
+                f"line {lines.head['scan_counter'][0]} has {lines.n_channels} channels x {lines.n_samples} samples, "
+                "so nothing that could be collected; leave such lines out"
+            )
         encoding = int(lines.head["encoding_space_ref"][0])
         self._header.encoding(encoding)  # raises where there is no such encoding
         counted = counters(lines.head)

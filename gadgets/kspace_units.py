@@ -179,11 +179,11 @@ class Grid:
         """
         shape, other = (self._data.shape[1], self._data.shape[-1]), lines.data.shape[1:]
         if shape != other or self._image_space != lines.image_space:
+            hint = "; PadAsymmetricEcho completes partial echoes" if shape[0] == other[0] else ""
             raise DataError(
                 f"line {lines.head['scan_counter'][0]} has {other[0]} channels x {other[1]} samples"
                 f"{' in image space' * lines.image_space}, lines before it of the same k-space {shape[0]} x {shape[1]}"
-                f"{' in image space' * self._image_space}; they must be alike: PadAsymmetricEcho completes partial "
-                "echoes"
+                f"{' in image space' * self._image_space}; they must be alike{hint}"
             )
         self._keep_heads(lines)
         target = as_slice(lines.places)

@@ -33,7 +33,14 @@ def _list(options: argparse.Namespace) -> None:
             continue
         config = request["config"] if not request["config"].lstrip().startswith("<") else "(XML)"
         size = folder.input.stat().st_size / 1e6 if folder.input.exists() else 0.0
-        print(f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {config:16}  {request['label']}")
+        print(
+            f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {_printable(config):16}  {_printable(request['label'])}"
+        )
+
+
+def _printable(text: str) -> str:
+    """A client's words, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _state(folder: SessionFolder) -> str:
@@ -47,7 +54,7 @@ def _show(options: argparse.Namespace) -> None:
     print(folder.path)
     for event in folder.events():
         details = "  ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event") and value)
-        print(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['event']}  {details}")
+        print(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['event']}  {_printable(details)}")
     if folder.chain.exists():
         print(folder.chain.read_text(), end="")
 

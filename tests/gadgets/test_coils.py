@@ -57,6 +57,11 @@ def test_root_sum_of_squares_takes_real_images_and_tensors():
     assert isinstance(root_sum_of_squares(torch.from_numpy(x)), torch.Tensor)
 
 
+def test_root_sum_of_squares_of_integers_is_not_cut_to_integers():
+    pixels = np.random.default_rng(3).integers(0, 40000, (3, 4, 5)).astype(np.uint16)
+    np.testing.assert_allclose(root_sum_of_squares(pixels), np.linalg.norm(pixels.astype(float), axis=0), rtol=1e-6)
+
+
 def test_combine_sums_channels_with_conjugate_maps():
     x, maps = noise(3, 2, 5, 7), noise(3, 2, 5, 7, seed=1)
     np.testing.assert_allclose(combine(x, maps), (x * maps.conj()).sum(0), atol=1e-5)

@@ -121,10 +121,7 @@ def test_lines_without_samples_are_counted(play, shape):
     assert text.text.startswith("4 lines")
 
 
-NO_SAMPLES = pytest.param((3, 0), marks=pytest.mark.xfail(strict=True, reason="gives an image without pixels"))
-
-
-@pytest.mark.parametrize("shape", [NO_SAMPLES, (0, 48)])
+@pytest.mark.parametrize("shape", [(3, 0), (0, 48)])
 def test_lines_without_samples_make_no_image_and_no_crash(play, shape):
     lines = Acquisitions(acquisition_headers(4, *shape), np.zeros((4, *shape), np.complex64))
     try:
