@@ -142,6 +142,7 @@ class AsyncScan:
                     f"the server at {self._server} gave no answer within {self._timeout:g} s; is it running?"
                 ) from None
             self._protocol.receive(frames)
+            await self._flush()  # what needs no taking is acknowledged at once
 
 
 async def open_async_scan(

@@ -159,6 +159,7 @@ class Scan:
     def _receive_waiting(self) -> None:
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             self._protocol.receive(self._socket.recv_multipart())
+        self._flush()  # what needs no taking is acknowledged at once
 
     def _receive_one(self, wanted: str) -> None:
         """Wait for one message."""
@@ -166,6 +167,7 @@ class Scan:
         if not self._socket.poll(int(1000 * self._timeout)):
             raise PeerError(f"the server at {self._server} gave no {wanted} within {self._timeout:g} s; is it running?")
         self._protocol.receive(self._socket.recv_multipart())
+        self._flush()
 
 
 def open_scan(
