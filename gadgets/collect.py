@@ -171,8 +171,9 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
             # No open k-space is older than the line before, so only a rise can leave one behind.
             repetition = counted[:, COUNTERS.index("repetition")]
             before = repetition[0] if self._repetition is None else self._repetition
-            rises = np.flatnonzero(np.diff(repetition, prepend=before) > 0)
-            cuts += [(int(index), int(repetition[index])) for index in rises]
+            if (repetition != before).any():
+                rises = np.flatnonzero(np.diff(repetition, prepend=before) > 0)
+                cuts += [(int(index), int(repetition[index])) for index in rises]
             self._repetition = int(repetition[-1])
         return sorted(cuts, key=itemgetter(0))
 

@@ -11,9 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from echotrain.clients.simulate import Scan, simulate
 from echotrain.mrd import HeaderText, encode
+
+# The same examples in every run, and no limit on their time, which says more of the machine.
+settings.register_profile("echotrain", deadline=None, derandomize=True)
+settings.load_profile("echotrain")
 
 ROOT = Path(__file__).parents[1]
 TEST_GADGETS = ROOT / "tests" / "integration" / "gadgets_for_tests"

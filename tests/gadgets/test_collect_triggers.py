@@ -243,7 +243,7 @@ def stream(seed):
 FEW = encoding(**dict.fromkeys(("slice", "average", "phase", "repetition"), (0, 2, 0)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @for_all(st.integers(0, 10**6))
 def test_any_cutting_into_batches_gives_the_same_items_in_the_same_order(seed):
     batch, parts, parameters = stream(seed)
@@ -251,7 +251,7 @@ def test_any_cutting_into_batches_gives_the_same_items_in_the_same_order(seed):
     assert [describe(item) for item in whole] == [describe(item) for item in cut]
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @for_all(st.integers(0, 10**6))
 def test_no_imaging_line_is_lost(seed):
     batch, parts, parameters = stream(seed)
@@ -263,7 +263,6 @@ def test_no_imaging_line_is_lost(seed):
 
 
 @for_all(st.lists(st.integers(0, 8), min_size=1, max_size=6))
-@settings(derandomize=True)
 def test_a_slice_stands_for_the_indices_it_was_made_of(index):
     found = as_slice(np.array(index))
     equal_steps = len(index) == 1 or (len(set(np.diff(index))) == 1 and index[1] != index[0])

@@ -69,7 +69,7 @@ def test_a_whole_log_is_read_at_once(log):
     log.reader.check_whole(len(STREAM))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_any_steps_of_growth_give_the_same_lines(tmp_path_factory, cuts):
     log = Log(tmp_path_factory.mktemp("log") / "input.mrd")
