@@ -145,6 +145,7 @@ class PadAsymmetricEcho(Gadget[Acquisitions, Acquisitions]):
         n = lines.n_samples
         if n >= n_encoded:
             return lines
+        lines = turn_forward(lines)  # center_sample counts from the start of the line that runs forward
         before = n_encoded // 2 - lines.head["center_sample"].astype(np.int32)
         after = n_encoded - n - before
         wrong = np.flatnonzero((before < 0) | (after < 0))

@@ -215,6 +215,14 @@ def test_partial_echoes_are_padded_so_that_the_echo_stands_at_the_centre(centre,
     np.testing.assert_array_equal(padded.data[:, :, 8], data[:, :, centre])
 
 
+def test_reversed_partial_echoes_are_turned_forward_and_then_padded():
+    data = noise(3, N_CHANNELS, 11)
+    reverse = lines(data[:, :, ::-1].copy(), center_sample=3, flags=Flag.IS_REVERSE)
+    (padded,) = given(PadAsymmetricEcho(), [reverse])
+    (forward,) = given(PadAsymmetricEcho(), [lines(data, center_sample=3)])
+    np.testing.assert_array_equal(turn_forward(padded).data, forward.data)
+
+
 def test_echoes_at_several_positions_of_a_batch_are_padded_each_at_its_own():
     data = noise(4, N_CHANNELS, 10)
     (padded,) = given(PadAsymmetricEcho(), [lines(data, center_sample=[3, 7, 3, 4])])
