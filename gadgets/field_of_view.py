@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echotrain.mrd import Header, Image
+from echotrain.mrd import Header, Image, ImageType
 
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
-from .image_headers import ENCODING, worked_on
+from .image_headers import ENCODING, image_type, worked_on
 
 
 def resize_centred(data: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -53,7 +53,7 @@ class CropFieldOfView(Gadget[Image, Image]):
     """Crop images to the reconstructed field of view and interpolate them to its matrix.
 
     Belongs before the magnitude is taken, which cannot be interpolated in k-space without loss. An axis of one pixel is
-    left alone; an image that fits already passes as it is.
+    left alone; an image that fits already passes as it is, and so does one in colours.
     """
 
     def start(self, header: Header, /) -> None:
@@ -69,7 +69,7 @@ class CropFieldOfView(Gadget[Image, Image]):
                 matrix[axis] = recon.matrix[axis]
                 if min(fov[axis], recon.field_of_view_mm[axis]) > 0:
                     crop[axis] = max(1, round(size * recon.field_of_view_mm[axis] / fov[axis]))
-        if tuple(crop) == tuple(matrix) == have:
+        if tuple(crop) == tuple(matrix) == have or image_type(image) == ImageType.RGB:
             yield image
             return
         data = resample(resize_centred(image.data, crop[::-1]), matrix[::-1])

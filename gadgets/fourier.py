@@ -31,7 +31,7 @@ def centred_ifft(x: Array, axes: Sequence[int]) -> Array:
 
 def _centred(x: Tensor, axes: Sequence[int], *, inverse: bool) -> Tensor:
     if not x.is_complex():
-        x = x.to(torch.promote_types(x.dtype, torch.complex64))
+        x = x.to(torch.complex128 if x.dtype == torch.float64 else torch.complex64)
     # A transform of length 1 changes nothing.
     axes = sorted({axis % x.ndim for axis in axes if x.shape[axis] > 1})
     even = tuple(axis for axis in axes if x.shape[axis] % 2 == 0)

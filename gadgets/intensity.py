@@ -59,7 +59,8 @@ class ToInteger(Gadget[Image, Image]):
 
     Magnitudes keep their scale, so belong after ScaleIntensity. Zero of real and imaginary parts lies in the middle of
     the range; phases from -pi to pi become 0 to 4095. RescaleSlope and RescaleIntercept lead back from those. A pixel
-    that is not finite becomes 0, and the client is told once. Colour images pass.
+    that is not finite becomes 0, and the client is told once. Colour images pass, and so do phases and real and
+    imaginary parts that are such integers already.
 
     Raises:
         DataError: for a complex image.
@@ -74,7 +75,7 @@ class ToInteger(Gadget[Image, Image]):
         kind = image_type(image)
         if kind == ImageType.COMPLEX:
             raise DataError("a complex image cannot become integers; put ComplexParts before ToInteger")
-        if kind == ImageType.RGB:
+        if kind == ImageType.RGB or (kind != ImageType.MAGNITUDE and image.data.dtype == np.uint16):
             yield image
             return
         slope, intercept, maximum = 1.0, 0.0, self.maximum

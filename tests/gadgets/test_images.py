@@ -107,6 +107,19 @@ def test_real_images_stay_real_when_interpolated():
     np.testing.assert_allclose(cropped.data, 3, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.uint32, np.int32])
+def test_integer_images_are_interpolated(dtype):
+    one = image(np.full((1, 1, 10, 8), 3, dtype), ImageType.MAGNITUDE, field_of_view=(240, 200, 6))
+    cropped = crop(one, recon=(12, 10, 1), recon_fov=(240.0, 200.0, 6.0))
+    assert cropped.data.shape == (1, 1, 10, 12)
+    np.testing.assert_allclose(cropped.data, 3, rtol=1e-5)
+
+
+def test_colours_are_not_interpolated():
+    one = image(np.ones((3, 1, 10, 8), np.uint16), ImageType.RGB, field_of_view=(240, 200, 6))
+    assert crop(one, recon=(12, 10, 1)) is one
+
+
 @pytest.mark.parametrize(("n", "m"), [(4, 7), (4, 8), (5, 8), (5, 9), (9, 5), (9, 4), (8, 5), (8, 4)])
 def test_resizing_keeps_the_centre_at_half_the_size(n, m):
     data = np.zeros((3, n))
@@ -212,6 +225,12 @@ def test_real_and_imaginary_parts_have_their_zero_in_the_middle(kind):
     (converted,) = integers([-3000, -7, 0, 8.6, 9000], kind, maximum=4095)
     assert converted.data.ravel().tolist() == [0, 2041, 2048, 2057, 4095]
     assert converted.meta["RescaleIntercept"] == -2048
+
+
+@pytest.mark.parametrize("kind", [ImageType.PHASE, ImageType.REAL, ImageType.IMAGINARY])
+def test_parts_that_are_integers_already_pass(kind):
+    (converted,) = integers([-3, 0, 2], kind)
+    assert given(ToInteger(), converted) == [converted]
 
 
 def test_pixels_that_are_not_finite_become_zero_and_are_told_of_once():
