@@ -6,15 +6,22 @@ from collections.abc import Iterator
 from typing import Literal
 
 from echotrain.mrd import Image, ImageType
+from echotrain.mrd.errors import DataError
 
 from .coils import adaptive_coil_maps, combine, root_sum_of_squares
 from .gadget import Gadget
-from .image_headers import worked_on
+from .image_headers import image_type, worked_on
 from .parameters import parameter
 
 
 class CombineCoils(Gadget[Image, Image]):
-    """Combine the channels of an image into one: its magnitude (rss), or a complex image (adaptive)."""
+    """Combine the channels of an image into one: its magnitude (rss), or a complex image (adaptive).
+
+    Colour images, whose channels are no coils, pass.
+
+    Raises:
+        DataError: for images of phase, real or imaginary part alone, and with adaptive for magnitudes.
+    """
 
     method: Literal["rss", "adaptive"] = parameter(
         "rss", "Root of the sum of squares, or coil maps estimated from the image, which keep its phase."
@@ -23,7 +30,15 @@ class CombineCoils(Gadget[Image, Image]):
     iterations: int = parameter(5, "Power iterations of the adaptive coil maps.", low=1)
 
     def process(self, image: Image, /) -> Iterator[Image]:
-        name = type(self).__name__
+        name, kind = type(self).__name__, image_type(image)
+        if kind == ImageType.RGB:
+            yield image
+            return
+        if kind != ImageType.COMPLEX and (kind != ImageType.MAGNITUDE or self.method == "adaptive"):
+            raise DataError(
+                f"{kind.name.lower()} images cannot be combined by method={self.method}; "
+                "put CombineCoils before parts are taken"
+            )
         if self.method == "rss":
             magnitude = root_sum_of_squares(image.data)[None]
             yield worked_on(image, magnitude, by=name, image_type=ImageType.MAGNITUDE)

@@ -6,6 +6,7 @@ from echotrain.gadgets import CombineCoils, coils
 from echotrain.gadgets.coils import adaptive_coil_maps, combine, root_sum_of_squares
 from echotrain.gadgets.fourier import centred_fft
 from echotrain.mrd import Image, ImageType
+from echotrain.mrd.errors import DataError
 
 
 def noise(*shape, seed=0):
@@ -160,3 +161,20 @@ def test_combine_coils_keeps_the_phase_where_it_is_asked_to():
     assert combined.head["image_type"] == ImageType.COMPLEX
     maps = adaptive_coil_maps(image.data, 3, 4)
     np.testing.assert_array_equal(combined.data[0], combine(image.data, maps))
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"), [("phase", "rss"), ("real", "rss"), ("imaginary", "rss"), ("magnitude", "adaptive")]
+)
+def test_combine_coils_refuses_channels_without_what_its_method_needs(kind, method):
+    pixels = np.ones((3, 1, 6, 7), np.float32)
+    image = Image(pixels).with_data(pixels, image_type=ImageType[kind.upper()])
+    with pytest.raises(DataError, match=f"{kind} images cannot be combined by method={method}"):
+        list(CombineCoils(method=method).process(image))
+
+
+@pytest.mark.parametrize("method", ["rss", "adaptive"])
+def test_combine_coils_passes_colours(method):
+    pixels = np.ones((3, 1, 6, 7), np.uint16)
+    image = Image(pixels).with_data(pixels, image_type=ImageType.RGB)
+    assert list(CombineCoils(method=method).process(image)) == [image]
