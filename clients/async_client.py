@@ -65,7 +65,7 @@ class AsyncScan:
         Raises:
             EchotrainError: what the server reports.
         """
-        while not self._protocol.may_send:
+        while not (self._protocol.may_send or self._protocol.error):
             await self._receive(until=lambda: self._protocol.may_send)
         if self._protocol.error:
             raise self._protocol.error

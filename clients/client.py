@@ -68,8 +68,10 @@ class Scan:
             EchotrainError: what the server reports.
         """
         self._receive_waiting()
-        while not self._protocol.may_send:
+        while not (self._protocol.may_send or self._protocol.error):
             self._receive_one("room for more data")
+        if self._protocol.error:
+            raise self._protocol.error
         self._protocol.send(item)
         self._flush()
 

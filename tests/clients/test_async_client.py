@@ -134,3 +134,20 @@ def test_an_error_reaches_both_tasks(stub_server):
 
     errors = asyncio.run(run())
     assert [type(error) for error in errors] == [GadgetError, GadgetError]
+
+
+def test_an_error_reaches_a_task_that_waits_for_credit(stub_server):
+    """Whichever task hears of it, the other does not wait for ever."""
+    server = stub_server(answers(Open=[Opened("id", 10, 12)], Data=[Error("id", "gadget", "it broke", "Blur")]))
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address) as scan:
+
+            async def feed():
+                while True:
+                    await scan.send(b"12345")
+
+            return await asyncio.gather(collect(scan, []), feed(), return_exceptions=True)
+
+    errors = asyncio.run(run())
+    assert [type(error) for error in errors] == [GadgetError, GadgetError]

@@ -128,3 +128,15 @@ def test_received_gives_what_is_there_and_does_not_wait(stub_server):
             scan.wait(1)
             given += scan.received()
         assert [item.text for item in given] == ["one", "two"]
+
+
+def test_an_error_is_raised_again_to_who_goes_on_sending(stub_server):
+    server = stub_server(answers(Open=[Opened("id", 10, 12)], End=[Error("id", "gadget", "it broke", "Blur")]))
+    with open_scan("rss", b"", server=server.address) as scan:
+        scan.end()
+        with pytest.raises(GadgetError, match="it broke"):
+            list(scan.items())
+        for _ in range(2):
+            with pytest.raises(GadgetError, match="it broke"):
+                scan.send(b"12345")
+        assert scan.offset == 10
