@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from echotrain.mrd.errors import ConfigError
+from echotrain.mrd.errors import ConfigError, StorageError
 from echotrain.server.settings import Settings
 
 
@@ -26,6 +26,16 @@ def config_text(config: str) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config} cannot be read: {error}") from error
+
+
+def keep_input(options: argparse.Namespace) -> None:
+    """Refuse to write the output over the input.
+
+    Raises:
+        StorageError: where they are one file.
+    """
+    if options.input.exists() and options.output.exists() and options.output.samefile(options.input):
+        raise StorageError(f"{options.output} is the input, and would be overwritten; name another file for the output")
 
 
 def local_settings(options: argparse.Namespace) -> Settings:

@@ -10,11 +10,12 @@ from echotrain.mrd.hdf5_images import ImageWriter
 from echotrain.mrd.hdf5_read import read_header, read_items
 
 from ..recon import reconstruct
-from . import config_text, local_settings
+from . import config_text, keep_input, local_settings
 
 
 def run(options: argparse.Namespace) -> int:
     """Reconstruct and say how many images came."""
+    keep_input(options)
     header = read_header(options.input, options.group)
     items = read_items(options.input, options.group)
     settings = local_settings(options)

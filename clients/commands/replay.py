@@ -8,11 +8,12 @@ from echotrain.mrd.hdf5_read import count_lines
 
 from ..progress import Progress
 from ..replay import Replay
-from . import config_text
+from . import config_text, keep_input
 
 
 def run(options: argparse.Namespace) -> int:
     """Play it and say how many images came."""
+    keep_input(options)
     replay = Replay(
         source=options.input,
         config=config_text(options.config),

@@ -163,6 +163,25 @@ def test_an_output_that_failed_leaves_the_file_of_before(run, scan_file, tmp_pat
 # -- commands ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("recon", "--config", "fft"), ("replay", "--config", "fft", "--server", "tcp://127.0.0.1:9"), "convert"],
+)
+def test_a_recording_is_never_written_over(run, scan_file, tmp_path, arguments):
+    before = scan_file.read_bytes()
+    (tmp_path / "same.h5").symlink_to(scan_file)
+    if arguments == "convert":
+        status, _, err = run("convert", scan_file, tmp_path / "same.h5")
+    else:
+        status, _, err = run(*arguments, scan_file, "--output", tmp_path / "same.h5")
+    assert status == 1
+    assert err == [
+        f"echotrain {err[0].split()[1].rstrip(':')}: {tmp_path / 'same.h5'} is the input, and would be overwritten; "
+        "name another file for the output"
+    ]
+    assert scan_file.read_bytes() == before
+
+
 def test_simulate_writes_a_scan_of_what_was_asked(scan_file):
     batches = [item for item in read_items(scan_file) if isinstance(item, Acquisitions)]
     assert sum(map(len, batches)) == 16 + 2 * 2 * 20
