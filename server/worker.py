@@ -8,6 +8,7 @@ waits in the log.
 from __future__ import annotations
 
 import faulthandler
+import io
 import mmap
 import os
 import queue
@@ -62,6 +63,7 @@ def worker_main(connection: Connection, settings: Settings) -> None:
     with folder.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
     faulthandler.enable()
     _Run(connection, settings, folder).run()
 

@@ -66,6 +66,17 @@ def test_the_trace_of_a_crash_is_in_the_details(fail):
     assert "for_tests.py" in error.detail
 
 
+@pytest.mark.parametrize("stumble", ["", '<gadget name="Stumble" how="os_exit" after="1"/>'])
+def test_what_a_gadget_prints_is_in_the_log_however_its_worker_ends(server, small_scan, stumble):
+    scan = small_scan()
+    text = f'<chain><gadget name="PrintLines"/>{stumble}<gadget name="Count"/></chain>'
+    with open_scan(text, scan.header, server=server.address) as opened:
+        with pytest.raises(GadgetError) if stumble else contextlib.nullcontext():
+            play(opened, scan.batches)
+        log = server.sessions / opened.session / "worker.log"
+        assert " lines, \N{GREEK SMALL LETTER MU}" in log.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("how", WAYS)
 def test_a_gadget_that_fails_at_its_start_is_told_when_the_scan_is_opened(server, small_scan, how):
     with pytest.raises(GadgetError, match="Stumble"):

@@ -45,6 +45,14 @@ class Stumble(Gadget[Acquisitions, Acquisitions]):
                     time.sleep(0.01)
 
 
+class PrintLines(Gadget[Acquisitions, Acquisitions]):
+    """Print how many lines came."""
+
+    def process(self, lines: Acquisitions, /) -> Iterator[Acquisitions]:
+        print(f"{len(lines)} lines, \N{GREEK SMALL LETTER MU}", end="")
+        yield lines
+
+
 class TellLines(Gadget[Acquisitions, Text]):
     """Tell the scan counter of each line, as soon as it is there."""
 
