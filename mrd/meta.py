@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree
 
 from .errors import StreamError
 from .image import Meta
 from .xml import parse_xml
+
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def parse_meta(text: str) -> Meta:
@@ -32,14 +35,14 @@ def parse_meta(text: str) -> Meta:
 
 
 def meta_xml(meta: Meta) -> bytes:
-    """Meta XML of `meta`; empty where it is."""
+    """Meta XML of `meta`; empty where it is. Characters that XML cannot hold are replaced, as in text that is read."""
     if not meta:
         return b""
     root = ElementTree.Element("ismrmrdMeta")
     for name, value in meta.items():
         element = ElementTree.SubElement(root, "meta")
-        ElementTree.SubElement(element, "name").text = name
+        ElementTree.SubElement(element, "name").text = _NOT_IN_XML.sub("\ufffd", name)
         for single in value if isinstance(value, list) else [value]:
-            ElementTree.SubElement(element, "value").text = str(single)
+            ElementTree.SubElement(element, "value").text = _NOT_IN_XML.sub("\ufffd", str(single))
     xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return xml

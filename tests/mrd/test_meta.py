@@ -28,6 +28,11 @@ def test_any_text_survives(value):
     assert parse_meta(meta_xml({"Comment": value}).decode()) == {"Comment": value}
 
 
+def test_characters_that_xml_cannot_hold_are_replaced():
+    written = meta_xml({"Na\x00me": ["a\x01b", "\ud800", "\ufffe", "tab\tline\n\U0001f600"]}).decode()
+    assert parse_meta(written) == {"Na\ufffdme": ["a\ufffdb", "\ufffd", "\ufffd", "tab\tline\n\U0001f600"]}
+
+
 @pytest.mark.parametrize("empty", ["", "  \n", "<ismrmrdMeta/>"])
 def test_no_attributes_are_an_empty_dict(empty):
     assert parse_meta(empty) == {}
