@@ -32,7 +32,8 @@ def export_png(images: Iterable[Image], folder: Path) -> list[Path]:
     """Write PNG files such as `series001_slice003_rep002.png`, numbered as in the headers, and `montage.png`.
 
     Each series is windowed as a whole: magnitude from 0 to the 99.5th percentile, real and imaginary parts
-    symmetrically about 0, phase from -pi to pi (stored as whole numbers: from 0 to 4095), RGB as it is.
+    symmetrically about 0 (rescaled where their attributes say so), phase from -pi to pi (stored as whole numbers: from
+    0 to 4095), RGB as it is.
 
     Raises:
         StorageError: where a file cannot be written.
@@ -88,7 +89,7 @@ def _planes(image: Image, pixels: NDArray[np.uint8]) -> Iterable[tuple[tuple[int
 
 def _grey(kind: int, images: list[Image]) -> list[tuple[Image, NDArray[np.uint8]]]:
     """Pixels of images of one type in 8 bits, in one window for all."""
-    values = [np.abs(image.data) if np.iscomplexobj(image.data) else image.data for image in images]
+    values = [_values(image) for image in images]
     low, high = _window(kind, values)
     scale = 255 / (high - low)
     bytes_of = [
@@ -96,6 +97,15 @@ def _grey(kind: int, images: list[Image]) -> list[tuple[Image, NDArray[np.uint8]
         for array in values
     ]
     return list(zip(images, bytes_of, strict=True))
+
+
+def _values(image: Image) -> NDArray[Any]:
+    """Pixels as real numbers; those of real and imaginary parts that were stored as whole numbers have their sign."""
+    meta = image.meta
+    if image.head["image_type"] in (ImageType.REAL, ImageType.IMAGINARY) and "RescaleIntercept" in meta:
+        slope, intercept = (float(str(meta.get(f"Rescale{name}", 1))) for name in ("Slope", "Intercept"))
+        return image.data * np.float32(slope) + np.float32(intercept)
+    return np.abs(image.data) if np.iscomplexobj(image.data) else image.data
 
 
 def _window(kind: int, values: list[NDArray[Any]]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """PNG export: names, windows, orientation and the montage."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -101,6 +102,14 @@ def test_phase_is_mapped_over_its_circle(tmp_path, values, dtype):
 def test_signed_parts_have_zero_in_the_middle_grey(tmp_path, kind):
     data = np.array([-3, 0, 3, 3], np.float32).reshape(1, 1, 2, 2)
     picture, _ = export_png([image_of(data, kind=kind)], tmp_path)
+    np.testing.assert_allclose(pixels(picture).astype(int), [[0, 128], [255, 255]], atol=1)
+
+
+@pytest.mark.parametrize("kind", [ImageType.REAL, ImageType.IMAGINARY])
+def test_signed_parts_stored_as_whole_numbers_are_rescaled(tmp_path, kind):
+    data = np.array([1748, 2048, 2348, 2348], np.uint16).reshape(1, 1, 2, 2)
+    stored = replace(image_of(data, kind=kind), meta={"RescaleSlope": "0.5", "RescaleIntercept": "-1024"})
+    picture, _ = export_png([stored], tmp_path)
     np.testing.assert_allclose(pixels(picture).astype(int), [[0, 128], [255, 255]], atol=1)
 
 
