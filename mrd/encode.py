@@ -10,7 +10,7 @@ from .acquisitions import Acquisitions
 from .decode import Item
 from .errors import StreamError
 from .image import Image
-from .messages import CONFIG_NAME_BYTES, MessageId
+from .messages import CONFIG_NAME_BYTES, MAX_TEXT_BYTES, MessageId
 from .meta import meta_xml
 from .records import DATA_TYPE_NUMBERS, WAVEFORM_HEADER
 from .text import (
@@ -34,7 +34,7 @@ def encode(item: Item) -> bytes | memoryview:
 
     Raises:
         StreamError: where the item cannot be expressed.
-        DataError: where a line's header does not count what the line has.
+        DataError: where a line's header does not count what the line has, or an image is too large for its header.
     """
     match item:
         case Acquisitions():
@@ -71,7 +71,13 @@ def encode(item: Item) -> bytes | memoryview:
 
 
 def _counted(number: MessageId, raw: bytes, width: str = "I") -> bytes:
+    _check_text(raw)
     return struct.pack("<H" + width, number, len(raw)) + raw
+
+
+def _check_text(raw: bytes) -> None:
+    if len(raw) > MAX_TEXT_BYTES:
+        raise StreamError(f"a text of {len(raw)} bytes cannot be sent; at most {MAX_TEXT_BYTES} are accepted")
 
 
 def _config_name(name: str) -> bytes:
@@ -126,7 +132,8 @@ def _array(data: np.ndarray) -> bytes:
 
 def _image(image: Image) -> bytes:
     attributes = meta_xml(image.meta)
+    _check_text(attributes)
     head = image.described()
     head["attribute_string_len"] = len(attributes)
     opening = struct.pack("<H", MessageId.IMAGE), head.tobytes(), struct.pack("<Q", len(attributes)), attributes
-    return b"".join((*opening, np.ascontiguousarray(image.data).data.cast("B")))
+    return b"".join((*opening, np.ascontiguousarray(image.data).reshape(-1).view(np.uint8).data))

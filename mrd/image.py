@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from .errors import DataError
 from .records import DATA_TYPE_NUMBERS, IMAGE_HEADER, VERSION
 
+COUNT_MAX = 65535  # of a header's 16 bits
+
 MetaValue = str | int | float | list[str] | list[int] | list[float]
 Meta = dict[str, MetaValue]
 
@@ -45,7 +47,13 @@ class Image:
         return replace(self, data=data, head=head)
 
     def described(self) -> NDArray[np.void]:
-        """A copy of the header whose matrix size, channels and data type are those of the data."""
+        """A copy of the header whose matrix size, channels and data type are those of the data.
+
+        Raises:
+            DataError: where an axis is too long for the header.
+        """
+        if max(self.data.shape) > COUNT_MAX:
+            raise DataError(f"an image of shape {self.data.shape} has no header: no axis may exceed {COUNT_MAX}")
         head = self.head.copy()
         head["version"] = VERSION
         head["channels"] = self.data.shape[0]

@@ -74,6 +74,16 @@ def test_an_image_refuses_other_types_and_other_dimensions():
         Image(np.zeros((2, 3), np.float32))
 
 
+def test_an_image_too_large_for_its_header_is_refused():
+    with pytest.raises(DataError, match="65535"):
+        Image(np.zeros((1, 1, 1, 65536), np.uint16)).described()
+
+
+def test_an_image_without_pixels_travels():
+    ((image, _),) = decode(memoryview(encode(Image(np.zeros((0, 1, 2, 3), np.uint16)))))
+    assert image.data.shape == (0, 1, 2, 3)
+
+
 def test_an_image_with_other_pixels_may_set_fields_of_its_header():
     image = Image(np.zeros((1, 1, 2, 3), np.complex64))
     other = image.with_data(np.zeros((1, 1, 2, 3), np.float32), image_series_index=4)

@@ -1,6 +1,7 @@
 """The byte stream: what is encoded comes out again, whatever the pieces in which it arrives."""
 
 import struct
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -332,6 +333,14 @@ def test_an_array_that_no_memory_can_hold_is_refused(shape):
 def test_an_array_of_a_type_that_ismrmrd_lacks_cannot_be_sent():
     with pytest.raises(StreamError, match="int64"):
         encode(Array(np.zeros(3, np.int64)))
+
+
+@pytest.mark.parametrize("make", [Text, lambda text: Image(np.zeros((1, 1, 2, 3), np.float32), meta={"Note": text})])
+def test_what_no_reader_would_accept_cannot_be_sent(monkeypatch, make):
+    monkeypatch.setattr(sys.modules["echotrain.mrd.encode"], "MAX_TEXT_BYTES", 200)
+    assert decoded(stream_of([make("x" * 20)]))
+    with pytest.raises(StreamError, match="at most 200"):
+        encode(make("x" * 201))
 
 
 def test_an_unknown_data_type_is_refused():
