@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echotrain.mrd import Encoding, KSpace, Limit
-from echotrain.mrd.errors import DataError
+from echotrain.mrd.errors import DataError, HeaderError
 from echotrain.mrd.records import ACQUISITION_HEADER
 
 from .lines import COUNTERS, copied
+
+COUNTER_MAX = 65535  # of a header's 16 bits
 
 Ints = NDArray[np.int64]
 Index = slice | Ints
@@ -35,6 +37,9 @@ class Layout:
     """Where the lines of one encoding belong in a k-space whose `axes` are counters kept together.
 
     Places number the lines of a k-space in C order of (*axes, kz, ky).
+
+    Raises:
+        HeaderError: where the limits of a counter that is kept together or averaged are no range.
     """
 
     def __init__(self, encoding: Encoding, axes: Sequence[str], merged: Sequence[str]) -> None:
@@ -42,6 +47,13 @@ class Layout:
         step_1, step_2 = limits.get("kspace_encoding_step_1"), limits.get("kspace_encoding_step_2")
         self.shift_ky = self.n_ky // 2 - (step_1.center if step_1 else self.n_ky // 2)
         self.shift_kz = self.n_kz // 2 - (step_2.center if step_2 else self.n_kz // 2)
+        for name in (*axes, "average"):
+            limit = limits.get(name, Limit(0, 0, 0))
+            if not 0 <= limit.minimum <= limit.maximum <= COUNTER_MAX:
+                raise HeaderError(
+                    f"the header's limits of {name} are {limit.minimum} to {limit.maximum}, which is no range of a "
+                    "counter; correct the header"
+                )
         self.axes = tuple(axes)
         self.axis_limits = [limits.get(name, Limit(0, 0, 0)) for name in axes]
         self.extents = tuple(limit.maximum - limit.minimum + 1 for limit in self.axis_limits)

@@ -226,6 +226,13 @@ def test_a_counter_outside_its_limits_names_the_line_and_the_range():
         processed(started(AVERAGED), lines([0], average=3))
 
 
+@pytest.mark.parametrize("limit", [(3, 1, 0), (-1, 2, 0), (0, 1 << 80, 0)])
+@pytest.mark.parametrize("name", ["slice", "average"])
+def test_limits_that_are_no_range_of_a_counter_are_refused(name, limit):
+    with pytest.raises(HeaderError, match=f"limits of {name} are {limit[0]} to {limit[1]}"):
+        started(encoding(**{name: limit}), split="repetition")
+
+
 def test_lines_of_other_shape_in_one_k_space_are_refused_with_a_hint():
     with pytest.raises(DataError, match=r"line 1000 has 3 channels x 4 samples.* 3 x 5.*PadAsymmetricEcho"):
         processed(started(), lines([0]), lines([1], seed=1, n_samples=4))
