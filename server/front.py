@@ -254,6 +254,7 @@ class Front:
             elif session.send is None and now - session.quiet_since > self.settings.patience:
                 self._leave(session, "the client went away and did not come back")
             else:
+                session.look_after()
                 session.remind()
 
     def _leave(self, session: Session, reason: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from multiprocessing.connection import Connection
 from typing import Any
@@ -56,9 +58,11 @@ class Worker:
         return bool(self._process.is_alive())
 
     def end(self) -> None:
-        """End the process, whatever it does, without waiting for it."""
+        """End the process and those that its gadgets started, whatever they do, without waiting for them."""
         if self._process.is_alive():
             self._process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._connection.close()
 
 
@@ -120,7 +124,7 @@ class WorkerPool:
         while self._wanted.get():
             try:
                 ours, theirs = self._context.Pipe()
-                process = self._context.Process(target=_work, args=(theirs, self._settings), daemon=True)
+                process = self._context.Process(target=_work, args=(theirs, self._settings))
                 process.start()
                 theirs.close()
                 self._ready.put(Worker(process, ours))

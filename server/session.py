@@ -158,6 +158,11 @@ class Session:
             case ["error", code, text, gadget, detail]:
                 self.fail(error_from_code(code, text, gadget=gadget, detail=detail))
 
+    def look_after(self) -> None:
+        """Notice that the worker has died where a process that a gadget started keeps its pipe open."""
+        if self.worker and not self.worker.alive() and not self.worker.has_message():
+            self.fail(self._death())
+
     def fail(self, error: EchotrainError) -> None:
         """End the session with `error`, once what was made before has been sent."""
         if not self.over:

@@ -50,6 +50,7 @@ _CLOSE_BYTES = len(encode(Close()))
 def worker_main(connection: Connection, settings: Settings) -> None:
     """Stand ready, run the one session that the front asks for, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
+    os.setpgid(0, 0)  # so that processes that gadgets start end with this one
     keep_freed_buffers()
     sys.setswitchinterval(0.0005)  # the two stages hand over often
     # Two stages share the cores, and torch's threads wait for one another by spinning.

@@ -44,6 +44,7 @@ WAYS = {
     "sys_exit": ["SystemExit: 3", "for_tests.py:"],
     "segfault": ["was killed by SIGSEGV while it ran Stumble", "input are kept", "echotrain sessions retry"],
     "os_exit": ["ended with status 4 while it ran Stumble", "input are kept", "echotrain sessions retry"],
+    "orphan": ["ended with status 4 while it ran Stumble", "input are kept", "echotrain sessions retry"],
 }
 
 

@@ -34,6 +34,16 @@ def lives(pid):
     return state != "Z"
 
 
+def processes_of_sessions(server):
+    """All processes that print into a session's log: workers and what their gadgets started, orphans too."""
+    found = []
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if output.readlink().is_relative_to(server.sessions):
+                found.append(output.parts[2])
+    return found
+
+
 def n_descriptors(server):
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
@@ -134,6 +144,14 @@ def test_a_client_that_vanishes_is_let_go(running_server, tmp_path, small_scan, 
         eventually(lambda: not files_of(server))
         eventually(lambda: len(descendants(server.process.pid)) == before[0] and n_descriptors(server) <= before[1])
         run_all(server, small_scan())
+
+
+def test_gadgets_may_start_processes_which_end_with_the_session(running_server, tmp_path, small_scan, eventually):
+    scan = small_scan()
+    with running_server(tmp_path) as server:
+        told = run_all(server, scan, '<chain><gadget name="Elsewhere"/></chain>')
+        assert sum(int(text.text) for text in told) == sum(map(len, scan.batches))
+        eventually(lambda: not processes_of_sessions(server))
 
 
 def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan):

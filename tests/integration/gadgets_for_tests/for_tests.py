@@ -1,5 +1,6 @@
 """Gadgets that go wrong on purpose, or show what reached them."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from echotrain.mrd import Acquisitions, Header, Image, Text
 class Stumble(Gadget[Acquisitions, Acquisitions]):
     """Pass lines on, and go wrong after some of them."""
 
-    how: Literal["raise", "segfault", "sys_exit", "os_exit", "loop"] = parameter("raise", "In which way.")
+    how: Literal["raise", "segfault", "sys_exit", "os_exit", "orphan", "loop"] = parameter("raise", "In which way.")
     after: int = parameter(0, "Lines that go well.")
     at_start: bool = parameter(False, "Whether to go wrong before any line.")
 
@@ -40,16 +41,30 @@ class Stumble(Gadget[Acquisitions, Acquisitions]):
                 sys.exit(3)
             case "os_exit":
                 os._exit(4)
+            case "orphan":
+                if os.fork():
+                    os._exit(4)
+                time.sleep(100)
             case "loop":
                 while True:
                     time.sleep(0.01)
+
+
+class Elsewhere(Gadget[Acquisitions, Text]):
+    """Tell what a process of its own makes of each batch, and leave another one running."""
+
+    def process(self, lines: Acquisitions, /) -> Iterator[Text]:
+        fork = multiprocessing.get_context("fork")
+        fork.Process(target=time.sleep, args=(100,)).start()
+        with fork.Pool(1) as pool:
+            yield Text(str(pool.apply(abs, (-len(lines),))))
 
 
 class PrintLines(Gadget[Acquisitions, Acquisitions]):
     """Print how many lines came."""
 
     def process(self, lines: Acquisitions, /) -> Iterator[Acquisitions]:
-        print(f"{len(lines)} lines, \N{GREEK SMALL LETTER MU}", end="")
+        sys.stdout.write(f"{len(lines)} lines, \N{GREEK SMALL LETTER MU}")
         yield lines
 
 
