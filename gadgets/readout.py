@@ -119,8 +119,9 @@ def _resampled(trajectory: NDArray[np.float32], positions: NDArray[Any]) -> NDAr
 class PadAsymmetricEcho(Gadget[Acquisitions, Acquisitions]):
     """Fill partial echoes with zeros to the encoded number of samples, so that the echo stands at its centre.
 
-    Belongs before RemoveOversampling. Lines that carry no k-space of an image pass untouched, as
-    do lines with a trajectory, which says itself where samples belong.
+    Belongs before RemoveOversampling. Lines that carry no k-space of an image pass untouched, as do lines with a
+    trajectory where the encoding is not Cartesian, which says itself where samples belong. Cartesian lines that are
+    padded lose theirs, which says nothing of what is filled in.
 
     Raises:
         DataError: where a line is too long on one side of its echo to fit.
@@ -132,7 +133,7 @@ class PadAsymmetricEcho(Gadget[Acquisitions, Acquisitions]):
     def process(self, lines: Acquisitions, /) -> Iterator[Acquisitions]:
         centre, n = lines.head["center_sample"].astype(np.int32), lines.n_samples
         partial = (2 * centre != n) & (centre < n)
-        if not partial.any() or lines.trajectory is not None:
+        if not partial.any():
             yield lines
             return
         partial &= ~lines.has(NOT_IMAGING & ~Flag.IS_PARALLEL_CALIBRATION)
@@ -141,9 +142,9 @@ class PadAsymmetricEcho(Gadget[Acquisitions, Acquisitions]):
 
     def _padded(self, lines: Acquisitions) -> Acquisitions:
         """Lines of one encoding, padded to its number of samples."""
-        n_encoded = self._header.encoding(int(lines.head["encoding_space_ref"][0])).encoded.matrix[0]
-        n = lines.n_samples
-        if n >= n_encoded:
+        encoding = self._header.encoding(int(lines.head["encoding_space_ref"][0]))
+        n_encoded, n = encoding.encoded.matrix[0], lines.n_samples
+        if n >= n_encoded or (lines.trajectory is not None and encoding.trajectory not in ("cartesian", "epi")):
             return lines
         lines = turn_forward(lines)  # center_sample counts from the start of the line that runs forward
         before = n_encoded // 2 - lines.head["center_sample"].astype(np.int32)
@@ -158,6 +159,7 @@ class PadAsymmetricEcho(Gadget[Acquisitions, Acquisitions]):
             )
         head = copied(lines.head)
         head["number_of_samples"] = n_encoded
+        head["trajectory_dimensions"] = 0
         head["center_sample"] = n_encoded // 2
         head["discard_pre"] += before.astype(np.uint16)
         head["discard_post"] += after.astype(np.uint16)

@@ -1,5 +1,7 @@
 """Readout work: oversampling removed against the plain formula, partial echoes padded, reversed lines turned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -221,6 +223,15 @@ def test_reversed_partial_echoes_are_turned_forward_and_then_padded():
     (padded,) = given(PadAsymmetricEcho(), [reverse])
     (forward,) = given(PadAsymmetricEcho(), [lines(data, center_sample=3)])
     np.testing.assert_array_equal(turn_forward(padded).data, forward.data)
+
+
+@pytest.mark.parametrize(("kind", "n_given"), [("cartesian", 16), ("epi", 16), ("radial", 11)])
+def test_a_trajectory_keeps_partial_echoes_from_being_padded_only_where_it_places_samples(kind, n_given):
+    batch = lines(noise(3, N_CHANNELS, 11), center_sample=3, trajectory_dimensions=2)
+    batch = replace(batch, trajectory=np.zeros((3, 11, 2), np.float32))
+    (padded,) = given(PadAsymmetricEcho(), [batch], replace(encoding(), trajectory=kind))
+    padded.check()
+    assert padded.n_samples == n_given
 
 
 def test_echoes_at_several_positions_of_a_batch_are_padded_each_at_its_own():
