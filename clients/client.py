@@ -127,6 +127,8 @@ class Scan:
 
     def close(self) -> None:
         """Let go of the connection; a scan that is not over goes on without this client for a while."""
+        if self._protocol.error:  # nothing is waited for any more; the server may be gone
+            self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.close()
         self._context.term()
 

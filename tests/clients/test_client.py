@@ -1,5 +1,8 @@
 """The sync client against a server that says what the test wants."""
 
+import contextlib
+import time
+
 import pytest
 
 from echotrain.clients.client import open_scan
@@ -140,3 +143,18 @@ def test_an_error_is_raised_again_to_who_goes_on_sending(stub_server):
             with pytest.raises(GadgetError, match="it broke"):
                 scan.send(b"12345")
         assert scan.offset == 10
+
+
+def test_after_an_error_closing_waits_for_no_server(stub_server):
+    server = stub_server(answers(End=[*OUTPUT, Error("id", "gadget", "it broke", "Blur")]))
+    with open_scan("rss", b"", server=server.address, timeout=5) as scan:
+        scan.end()
+        while not scan._protocol.error:
+            scan.wait(1)
+            with contextlib.suppress(GadgetError):
+                scan._receive_waiting()
+        server.close()
+        with pytest.raises(GadgetError, match="it broke"):
+            list(scan.items())
+        start = time.monotonic()
+    assert time.monotonic() - start < 4
