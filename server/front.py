@@ -82,8 +82,9 @@ class Front:
 
     def stop(self) -> None:
         """End `serve`; a signal handler may call this."""
-        self._stopping = True
-        self._pool.wake()
+        if not self._stopping:  # told again, it may be closing the pool
+            self._stopping = True
+            self._pool.wake()
 
     def serve(self) -> None:
         """Serve until `stop` is called."""
@@ -105,7 +106,7 @@ class Front:
         """Let go of everything; sessions that run are left on disk as they are."""
         for session in self._sessions.values():
             session.leave("the server stopped")
-            if not session.over:
+            if not session.told:
                 session.tell(Error(session.id, SessionError.code, "the server stops; the session is kept"))
         self._pool.close()
         self._router.close()
@@ -129,7 +130,7 @@ class Front:
                 session_id = getattr(message, "session", "")
                 payload = frames[2].buffer if len(frames) > 2 else b""
                 if isinstance(message, Data):
-                    if message.session != run.session or message.offset != run.end:
+                    if (identity, message.session, message.offset) != (run.identity, run.session, run.end):
                         self._append(run)
                         run = _Run(identity, message.session, message.offset)
                     run.add(payload)

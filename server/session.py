@@ -48,7 +48,8 @@ class Session:
         """Whether the chain has given all that it will."""
         self._ended = any(event["event"] == "ended" for event in folder.events())
         self._result: Done | Error | None = None
-        self._told = False  # whether the client was sent the result
+        self.told = False
+        """Whether the client was sent the result."""
         self._asleep_at = -1  # size of the input log that the worker has read, while it waits for more
         self._output_end = 0
         self._unacknowledged: deque[int] = deque()  # where records end in the output log
@@ -122,7 +123,7 @@ class Session:
         """Go on with a client that came back: say what is held, and send what it did not acknowledge."""
         self.send = send
         self._sent = self._acknowledged
-        self._told = False
+        self.told = False
         self._sendable = self._unacknowledged.copy()
         if self.ready or self.over:
             self._grant(Opened)
@@ -182,7 +183,7 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the client was told of an error, or holds all output, so that there is nothing more to do."""
-        return self._told and (isinstance(self._result, Error) or not self._unacknowledged)
+        return self.told and (isinstance(self._result, Error) or not self._unacknowledged)
 
     # -- within ---------------------------------------------------------------------------------------------------
 
@@ -245,8 +246,8 @@ class Session:
                 return
             if self.tell(Output(self.id, self._sent, count), payload):
                 self._sent = end
-        if self._result and not self._told and not self._sendable:
-            self._told = self.tell(self._result)
+        if self._result and not self.told and not self._sendable:
+            self.told = self.tell(self._result)
 
     def _read_output(self, end: int) -> bytes:
         """The output log from where it was sent to up to `end`."""
@@ -270,7 +271,7 @@ class Session:
             self.fail(error)
             return
         self._result = Error.of(error, self.id)
-        self._told = self.tell(self._result)
+        self.told = self.tell(self._result)
 
     def _finish(self, result: Done | Error) -> None:
         self.over = True

@@ -245,6 +245,11 @@ def test_a_session_that_does_not_exist(raw_client, session):
         assert raw_client.hear(Error).code == "session"
 
 
+def test_data_that_names_no_session(raw_client):
+    raw_client.say(Data("", 0), b"x")
+    assert raw_client.hear(Error).code == "session"
+
+
 def test_an_acknowledgement_of_what_is_not_there_means_nothing(raw_client, scan):
     raw_client.say(Ack("nowhere", 2**63))
     opened = opened_by(raw_client, scan)

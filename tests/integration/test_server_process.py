@@ -10,6 +10,8 @@ import pytest
 
 from echotrain.clients.client import open_scan
 from echotrain.mrd.errors import PeerError, SessionError
+from echotrain.server.front import Front
+from echotrain.server.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -91,6 +93,27 @@ def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp
         with busy, pytest.raises(SessionError, match="the server stops; the session is kept"):
             list(busy.items())
         assert (tmp_path / busy.session / "input.mrd").stat().st_size > 0
+
+
+def test_told_to_stop_once_more_while_it_ends_it_ends_no_worse(tmp_path):
+    front = Front(Settings(bind="tcp://127.0.0.1:*", sessions=tmp_path))
+    front.stop()
+    front.close()
+    front.stop()
+
+
+def test_told_to_stop_before_all_output_is_sent_it_says_so(running_server, tmp_path, small_scan, eventually):
+    chain = '<chain><gadget name="Enlarge" megabytes="2"/></chain>'
+    scan = small_scan(matrix=(24, 40))
+    with running_server(tmp_path) as server, open_scan(chain, scan.header, server=server.address) as opened:
+        for batch in scan.batches:
+            opened.send(batch)
+        opened.end()
+        events = tmp_path / opened.session / "events.jsonl"
+        eventually(lambda: '"done"' in events.read_text())
+        server.process.terminate()
+        with pytest.raises(SessionError, match="the server stops; the session is kept"):
+            list(opened.items())
 
 
 def test_its_workers_end_with_it_even_when_it_is_killed(running_server, tmp_path, small_scan, eventually):
