@@ -15,7 +15,7 @@ from echotrain.mrd.flags import NOT_IMAGING, has_flag
 
 from .gadget import Gadget
 from .kspace_units import Index, Ints, Layout, PlacedLines, Unit, as_slice
-from .lines import COUNTERS, counters, runs, turn_forward
+from .lines import COUNTERS, counters, runs, turn_forward, without_discarded
 from .parameters import parameter
 
 _AXES = ("average", "contrast", "phase", "repetition", "set", "slice")  # that a k-space can have, in this order
@@ -37,7 +37,7 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
 
     Each combination of the counters in `split`, and each encoding space, is a k-space of its own. Segments are merged,
     averages as `averages` says, and every other counter becomes an axis as long as the header's limits. What is not
-    sampled stays zero, so partial Fourier acquisitions are filled with zeros.
+    sampled, or to be discarded, stays zero, so partial Fourier acquisitions are filled with zeros.
 
     With `trigger` auto, a k-space is given on when all lines that the header's encoding limits announce are there; or
     a line of it is the last in its slice or repetition, with its counters that are not split at their maximum; or a
@@ -98,7 +98,7 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
             if left_out.all():
                 return
             lines = lines[~left_out]
-        lines = turn_forward(lines)
+        lines = without_discarded(turn_forward(lines))
         for run in runs(lines.head["encoding_space_ref"]):
             yield from self._collect(lines[run])
 

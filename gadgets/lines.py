@@ -1,8 +1,9 @@
-"""What gadgets on lines share: runs of alike lines, headers copied, samples as tensors and turned forward."""
+"""What gadgets on lines share: runs of alike lines, headers copied, samples turned forward and discarded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,3 +62,16 @@ def turn_forward(lines: Acquisitions) -> Acquisitions:
         trajectory = np.array(trajectory, order="C")
         trajectory[reverse] = trajectory[reverse, ::-1]
     return Acquisitions(head, data, trajectory, lines.readout_in_image_space)
+
+
+def without_discarded(lines: Acquisitions) -> Acquisitions:
+    """The same lines with zeros for the samples that discard_pre and discard_post take off their ends.
+
+    Nothing is copied where there are none, nor where the readout is in image space, which knows no single samples.
+    """
+    before, after = lines.head["discard_pre"], lines.head["discard_post"]
+    if lines.readout_in_image_space or not (before.any() or after.any()):
+        return lines
+    sample = np.arange(lines.n_samples)
+    kept = (sample >= before[:, None]) & (sample[::-1] >= after[:, None])
+    return replace(lines, data=np.where(kept[:, None], lines.data, np.complex64(0)))

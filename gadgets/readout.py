@@ -17,7 +17,7 @@ from echotrain.mrd.flags import NOT_IMAGING
 
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
-from .lines import copied, runs, turn_forward
+from .lines import copied, runs, turn_forward, without_discarded
 from .tensors import as_tensor
 
 
@@ -57,7 +57,7 @@ def _signs(n: int, origin: int, unitary: int) -> Tensor:
 
 
 class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
-    """Crop readouts to the reconstructed field of view.
+    """Crop readouts to the reconstructed field of view; samples to be discarded count as zero.
 
     Lines are given in image space where all gadgets up to the image take them so, which spares two transforms. Noise
     lines pass, as do lines whose encoding has nothing to remove, and those whose centre lies beyond their end, as the
@@ -87,7 +87,7 @@ class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
         nothing = encoding.encoded.matrix[0] == encoding.recon.matrix[0] and field == recon_field
         if nothing or n_kept >= n or lines.readout_in_image_space:
             return lines
-        data = crop_readout(as_tensor(lines.data), n_kept, to_image=self._to_image).numpy()
+        data = crop_readout(as_tensor(without_discarded(lines).data), n_kept, to_image=self._to_image).numpy()
         head = copied(lines.head)
         head["number_of_samples"] = n_kept
         for name in ("center_sample", "discard_pre", "discard_post"):

@@ -86,6 +86,17 @@ def test_reversed_lines_are_turned_forward():
     assert unit.head["flags"] == 0
 
 
+def test_samples_to_be_discarded_stay_zero_unless_the_readout_is_in_image_space():
+    batch = lines(range(N_KY))
+    batch.head["discard_pre"], batch.head["discard_post"][2] = 1, 2
+    (unit,) = units(finished(started(), batch))
+    assert not unit.data[..., 0].any()
+    assert not unit.data[:, 0, 2, 3:].any()
+    np.testing.assert_array_equal(unit.data[:, 0, 3, 1:], batch.data[3, :, 1:])
+    (unit,) = units(finished(started(), replace(batch, readout_in_image_space=True)))
+    np.testing.assert_array_equal(unit.data[:, 0].transpose(1, 0, 2), batch.data)
+
+
 def test_the_header_is_that_of_the_first_line_nearest_to_the_centre():
     steps = [(1, 2), (3, 0), (3, 3), (2, 2), (3, 1), (0, 0)]
     batch = lines([step for step, _ in steps], kspace_encode_step_2=[step for _, step in steps])

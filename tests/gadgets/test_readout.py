@@ -198,6 +198,19 @@ def test_oversampling_of_reversed_lines_is_removed_as_of_forward_ones():
     assert not reverse.has(Flag.IS_REVERSE).any()
 
 
+@pytest.mark.parametrize("following", [(Passes(), Images()), (NeedsKSpace(),)])
+def test_samples_to_be_discarded_do_not_reach_the_image(following):
+    data = noise(3, N_CHANNELS, 16)
+    clean = data.copy()
+    clean[1, :, :5] = clean[2, :, 13:] = 0
+    marked = lines(data, discard_pre=[0, 5, 0], discard_post=[0, 0, 3])
+    (cropped,), (expected,) = (given(RemoveOversampling(), [x], following=following) for x in (marked, lines(clean)))
+    np.testing.assert_array_equal(cropped.data, expected.data)
+    reverse = lines(data[:, :, ::-1].copy(), discard_pre=[0, 0, 3], discard_post=[0, 5, 0], flags=Flag.IS_REVERSE)
+    (turned,) = given(RemoveOversampling(), [reverse], following=following)
+    np.testing.assert_array_equal(turned.data, expected.data)
+
+
 def test_runs_are_the_longest_stretches_of_one_key():
     assert list(runs(np.array([4, 4, 7, 4]))) == [slice(0, 2), slice(2, 3), slice(3, 4)]
     assert list(runs(np.array([[1, 2], [1, 2], [1, 3]]))) == [slice(0, 2), slice(2, 3)]
