@@ -45,8 +45,11 @@ def _printable(text: str) -> str:
 
 def _state(folder: SessionFolder) -> str:
     """The last thing that is known of a session: opened, ended, done, error or left."""
-    events = [event["event"] for event in folder.events() if event["event"] != "client away"]
-    return str(events[-1]) if events else "empty"
+    state = "empty"
+    for event in folder.events():
+        if event["event"] != "client away" and (state, event["event"]) != ("error", "ended"):
+            state = str(event["event"])
+    return state
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -269,6 +269,13 @@ def test_sessions_are_listed_with_state_size_chain_and_label(succeed, session):
     assert re.match(rf"{session.id} +opened +0.1 MB +rss +knee", line)
 
 
+def test_a_session_that_failed_before_its_scan_was_over_is_listed_as_an_error(succeed, session):
+    for event in ("error", "client away", "ended"):
+        session.write_event(event)
+    (line,) = succeed("sessions", "list", "--sessions", session.path.parent)
+    assert line.split()[1] == "error"
+
+
 def test_sessions_without_an_action_lists_them(succeed, session, monkeypatch):
     monkeypatch.setenv("ECHOTRAIN_SESSIONS", str(session.path.parent))
     assert succeed("sessions") == succeed("sessions", "list")
