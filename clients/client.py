@@ -32,7 +32,11 @@ class Scan:
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))  # what was sent is not lost by closing early
         self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
-        self._socket.connect(server)
+        try:
+            self._socket.connect(server)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise PeerError(f"{server!r} is no address of a server, such as {DEFAULT_ADDRESS}") from error
 
     def __enter__(self) -> Self:
         return self

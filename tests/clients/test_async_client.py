@@ -30,6 +30,11 @@ def test_no_server_is_an_error_that_names_where():
         asyncio.run(open_async_scan("rss", b"", server="tcp://127.0.0.1:9", timeout=0.1))
 
 
+def test_what_is_no_address_is_an_error_that_says_what_is():
+    with pytest.raises(PeerError, match=r"'localhost' is no address of a server, such as tcp://"):
+        asyncio.run(open_async_scan("rss", b"", server="localhost"))
+
+
 def test_an_error_at_opening_is_raised_by_opening(stub_server):
     server = stub_server(answers(Open=[Error("", "config", "no such chain")]))
     with pytest.raises(ConfigError, match="no such chain"):
