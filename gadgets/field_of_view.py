@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from echotrain.mrd import Header, Image, ImageType
+from echotrain.mrd.errors import DataError
 
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
@@ -54,6 +55,9 @@ class CropFieldOfView(Gadget[Image, Image]):
 
     Belongs before the magnitude is taken, which cannot be interpolated in k-space without loss. An axis of one pixel is
     left alone; an image that fits already passes as it is, and so does one in colours.
+
+    Raises:
+        DataError: where a phase image would have to be interpolated, which its jumps of 2 pi do not allow.
     """
 
     def start(self, header: Header, /) -> None:
@@ -72,6 +76,11 @@ class CropFieldOfView(Gadget[Image, Image]):
         if tuple(crop) == tuple(matrix) == have or image_type(image) == ImageType.RGB:
             yield image
             return
+        if crop != matrix and image_type(image) == ImageType.PHASE:
+            raise DataError(
+                f"a phase image of {crop} pixels cannot be interpolated to {matrix}; put CropFieldOfView before "
+                "ComplexParts"
+            )
         data = resample(resize_centred(image.data, crop[::-1]), matrix[::-1])
         new_fov = [mm * part / size for mm, part, size in zip(fov, crop, have, strict=True)]
         yield worked_on(image, data, by=type(self).__name__, field_of_view=new_fov)

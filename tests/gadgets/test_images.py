@@ -115,6 +115,13 @@ def test_integer_images_are_interpolated(dtype):
     np.testing.assert_allclose(cropped.data, 3, rtol=1e-5)
 
 
+def test_phases_are_cropped_but_not_interpolated():
+    one = image(np.ones((1, 1, 10, 8), np.float32), ImageType.PHASE, field_of_view=(240, 200, 6))
+    assert crop(one, recon=(8, 5, 1), recon_fov=(240.0, 100.0, 6.0)).data.shape == (1, 1, 5, 8)
+    with pytest.raises(DataError, match="put CropFieldOfView before ComplexParts"):
+        crop(one, recon=(12, 10, 1), recon_fov=(240.0, 200.0, 6.0))
+
+
 def test_colours_are_not_interpolated():
     one = image(np.ones((3, 1, 10, 8), np.uint16), ImageType.RGB, field_of_view=(240, 200, 6))
     assert crop(one, recon=(12, 10, 1)) is one
