@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
+
 from echotrain.mrd import Image, ImageType
 from echotrain.mrd.errors import DataError
 
@@ -20,7 +22,8 @@ class CombineCoils(Gadget[Image, Image]):
     Colour images, whose channels are no coils, pass.
 
     Raises:
-        DataError: for images of phase, real or imaginary part alone, and with adaptive for magnitudes.
+        DataError: for images of phase, real or imaginary part alone, and with adaptive for magnitudes and for
+            pixels that are not finite.
     """
 
     method: Literal["rss", "adaptive"] = parameter(
@@ -43,5 +46,10 @@ class CombineCoils(Gadget[Image, Image]):
             magnitude = root_sum_of_squares(image.data)[None]
             yield worked_on(image, magnitude, by=name, image_type=ImageType.MAGNITUDE)
         else:
+            if not np.isfinite(image.data).all():
+                raise DataError(
+                    f"image {image.head['image_index']} holds pixels that are not finite, so has no coil maps; look at "
+                    "the source of the data, or set method to rss"
+                )
             maps = adaptive_coil_maps(image.data, self.width, self.iterations)
             yield worked_on(image, combine(image.data, maps)[None], by=name)

@@ -178,3 +178,11 @@ def test_combine_coils_passes_colours(method):
     pixels = np.ones((3, 1, 6, 7), np.uint16)
     image = Image(pixels).with_data(pixels, image_type=ImageType.RGB)
     assert list(CombineCoils(method=method).process(image)) == [image]
+
+
+def test_coil_maps_of_pixels_that_are_not_finite_are_refused():
+    pixels = noise(3, 1, 6, 7)
+    pixels[1, 0, 2, 3] = np.nan
+    image = Image(pixels).with_data(pixels, image_index=8)
+    with pytest.raises(DataError, match="image 8 holds pixels that are not finite"):
+        list(CombineCoils(method="adaptive").process(image))
