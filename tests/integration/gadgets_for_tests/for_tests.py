@@ -45,6 +45,7 @@ class Stumble(Gadget[Acquisitions, Acquisitions]):
                 if os.fork():
                     os._exit(4)
                 time.sleep(100)
+                os._exit(0)
             case "loop":
                 while True:
                     time.sleep(0.01)
