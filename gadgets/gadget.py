@@ -58,11 +58,11 @@ class Gadget(Generic[Taken, Given]):
             HeaderError: where it lacks what the gadget needs.
         """
 
-    def process(self, item: Taken, /) -> Iterable[Given | Text] | None:
-        """Take one item and give any number of items."""
+    def process(self, item: Taken, /) -> Iterable[Given | Text] | Given | None:
+        """Take one item and give any number of items: yield them, or return one or a list of them."""
         raise NotImplementedError
 
-    def finish(self) -> Iterable[Given | Text] | None:
+    def finish(self) -> Iterable[Given | Text] | Given | None:
         """Give what is still held; called once, after the last item."""
 
 

@@ -89,6 +89,8 @@ class Chain:
             given = call()
             if given is None:
                 return
+            if isinstance(given, (*gadget.yields, Text)):
+                given = (given,)  # returned by itself, where others yield
             iterator = iter(given)
         except _CAUGHT as error:
             raise _named(error, name) from error

@@ -39,7 +39,14 @@ def keep_input(options: argparse.Namespace) -> None:
 
 
 def local_settings(options: argparse.Namespace) -> Settings:
-    """Where this command finds gadgets and chains."""
+    """Where this command finds gadgets and chains.
+
+    Raises:
+        ConfigError: where a folder is none.
+    """
+    for folder in (*options.gadgets, *options.configs):
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder")
     return Settings(
         gadget_folders=tuple(path.absolute() for path in options.gadgets),
         config_folders=tuple(path.absolute() for path in options.configs),

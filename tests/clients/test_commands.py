@@ -117,6 +117,7 @@ def test_the_version_and_help_are_no_errors(run):
         (["simulate", "{tmp}/o.h5", "--coils", "0"], ["coils"]),
         (["configs", "rs"], ["'rs'", "did you mean rss?"]),
         (["check", "bad", "--configs", "{tmp}"], ["bad.xml", "not XML"]),
+        (["gadgets", "--gadgets", "{tmp}/none"], ["none", "not a folder"]),
         (["gadgets", "Cuont"], ["'Cuont'", "did you mean Count?"]),
         (["check", "rs"], ["'rs'", "did you mean rss?"]),
         (["check", "rss", "--set", "CombineCoils.metod=x"], ["'metod'", "did you mean method?"]),

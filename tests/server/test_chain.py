@@ -213,6 +213,15 @@ def test_a_gadget_that_gives_what_its_class_line_does_not_say_is_told_so():
         run(Chain("c", [Lies()]), LINES)
 
 
+def test_a_gadget_may_return_its_one_item():
+    class Whole(Gadget[Acquisitions, Acquisitions]):
+        def process(self, lines, /):
+            return lines
+
+    (given,) = run(Chain("c", [Whole()]), LINES)
+    assert given is LINES
+
+
 def test_a_gadget_may_always_give_text():
     class Talks(Gadget[Acquisitions, Image]):
         def process(self, lines, /):
