@@ -14,6 +14,7 @@ from echotrain.mrd import Image, Item
 from echotrain.mrd.errors import EchotrainError, PeerError
 from echotrain.server.wire import DEFAULT_ADDRESS
 
+from .connection import connect
 from .scan import ScanProtocol
 
 
@@ -28,14 +29,7 @@ class AsyncScan:
         self._server = server
         self._timeout = timeout
         self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))
-        self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
-        try:
-            self._socket.connect(server)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise PeerError(f"{server!r} is no address of a server, such as {DEFAULT_ADDRESS}") from error
+        self._socket = connect(self._context.socket(zmq.DEALER), server, timeout)
         self._receiving = asyncio.Lock()
 
     async def __aenter__(self) -> Self:

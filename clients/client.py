@@ -12,6 +12,7 @@ from echotrain.mrd import Image, Item
 from echotrain.mrd.errors import EchotrainError, PeerError
 from echotrain.server.wire import DEFAULT_ADDRESS
 
+from .connection import connect
 from .scan import ScanProtocol
 
 COPIED_BELOW = 65536  # [bytes]; larger payloads are handed to ZeroMQ without a copy
@@ -29,14 +30,7 @@ class Scan:
         self._timeout = timeout
         self._server = server
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, int(1000 * timeout))  # what was sent is not lost by closing early
-        self._socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
-        try:
-            self._socket.connect(server)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise PeerError(f"{server!r} is no address of a server, such as {DEFAULT_ADDRESS}") from error
+        self._socket = connect(self._context.socket(zmq.DEALER), server, timeout)
 
     def __enter__(self) -> Self:
         return self

@@ -59,10 +59,10 @@ class Worker:
 
     def end(self) -> None:
         """End the process and those that its gadgets started, whatever they do, without waiting for them."""
-        if self._process.is_alive():
-            self._process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.is_alive():  # before it leads a group of its own
+            self._process.kill()
         self._connection.close()
 
 

@@ -1,9 +1,5 @@
 """Lines collected into k-space: when it is given on, and with which calibration."""
 
-import os
-from pathlib import Path
-
-import h5py
 import numpy as np
 import pytest
 from collecting import (
@@ -28,14 +24,11 @@ from hypothesis import strategies as st
 from echotrain.gadgets.collect import CollectKSpace
 from echotrain.gadgets.kspace_units import as_slice
 from echotrain.mrd import (
-    Acquisitions,
     Flag,
     Text,
     parse_header,
 )
-from echotrain.mrd.records import ACQUISITION_HEADER
-
-DATA = Path(os.environ.get("ECHOTRAIN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from echotrain.mrd.hdf5_read import read_header, read_items
 
 
 def test_k_space_is_given_on_with_the_last_line_that_the_limits_announce():
@@ -181,20 +174,11 @@ def test_calibration_without_imaging_lines_gives_no_k_space_but_a_word():
     assert "met no imaging lines" in text
 
 
-def test_a_scan_with_embedded_calibration_becomes_one_k_space_with_it():
-    path = DATA / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
-    if not path.exists():
-        pytest.skip("the shared scanner data are not here: ismrmrd-grappa3")
-    with h5py.File(path) as file:
-        header = parse_header(file["dataset/xml"][0])
-        records = file["dataset/data"][:]
+def test_a_scan_with_embedded_calibration_becomes_one_k_space_with_it(data_folder):
+    path = data_folder / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
     gadget = CollectKSpace()
-    gadget.start(header)
-    batches = [
-        Acquisitions(np.array([head], ACQUISITION_HEADER), data.view(np.complex64).reshape(1, 14, 384))
-        for head, _, data in records
-    ]
-    items = finished(gadget, *batches)
+    gadget.start(parse_header(read_header(path)))
+    items = finished(gadget, *read_items(path))
     (unit,) = units(items)
     assert "1 noise" in texts(items)[0]
     assert unit.data.shape == (14, 1, 144, 384)

@@ -1,9 +1,5 @@
 """Noise prewhitening: its algebra, its statistics, and which lines it is applied to."""
 
-import os
-from pathlib import Path
-
-import h5py
 import numpy as np
 import pytest
 
@@ -11,9 +7,8 @@ from echotrain.gadgets.noise import noise_covariance, noise_products, noise_scal
 from echotrain.gadgets.prewhiten import Prewhiten
 from echotrain.mrd import Acquisitions, Flag, Header, Text, acquisition_headers, parse_header
 from echotrain.mrd.errors import DataError, ParameterError
-from echotrain.mrd.records import ACQUISITION_HEADER
+from echotrain.mrd.hdf5_read import read_header, read_items
 
-DATA = Path(os.environ.get("ECHOTRAIN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 N_CHANNELS = 5
 BANDWIDTH = 0.6
 
@@ -221,31 +216,17 @@ def test_lines_as_views_of_the_bytes_that_arrived_are_whitened_alike(rng, n, off
     np.testing.assert_array_equal(samples(items), samples(given(started(), noise, lines(data))))
 
 
-def test_scanner_noise_of_16_channels_becomes_white():
-    path = DATA / "noise-16ch" / "noise.cfl"
-    if not path.exists():
-        pytest.skip("the shared scanner data are not here: noise-16ch")
-    data = np.fromfile(path, np.complex64).reshape(1, 16, 256)
+def test_scanner_noise_of_16_channels_becomes_white(data_folder):
+    data = np.fromfile(data_folder / "noise-16ch" / "noise.cfl", np.complex64).reshape(1, 16, 256)
     white = samples(given(started(bandwidth=0.5), noise_lines(data), lines(data, dwell=8.0)))[0]
     np.testing.assert_allclose(white @ white.conj().T / 255, np.eye(16), atol=1e-4)
 
 
-def test_a_scan_with_a_noise_line_is_whitened_by_it():
-    path = DATA / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
-    if not path.exists():
-        pytest.skip("the shared scanner data are not here: ismrmrd-grappa3")
-    with h5py.File(path) as file:
-        header = parse_header(file["dataset/xml"][0])
-        records = file["dataset/data"][:]
-    batches = [
-        Acquisitions(
-            np.array([record["head"]]).astype(ACQUISITION_HEADER),
-            record["data"].view(np.complex64).reshape(1, record["head"]["active_channels"], -1),
-        )
-        for record in records
-    ]
+def test_a_scan_with_a_noise_line_is_whitened_by_it(data_folder):
+    path = data_folder / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
+    batches = [line for batch in read_items(path) for line in batch]
     gadget = Prewhiten()
-    gadget.start(header)
+    gadget.start(parse_header(read_header(path)))
     items = given(gadget, *batches)
     assert [batch.head["scan_counter"][0] for batch in items[1:]] == [
         batch.head["scan_counter"][0] for batch in batches[1:]
