@@ -131,8 +131,7 @@ class _Run:
         description = description.with_parameters(request["parameters"])
         self._chain: Chain = build_chain(description, registry)
         self._chain.entered = lambda index: self._mark(0, index)
-        names = [step.gadget for step in description.steps]
-        self._folder.chain.write_text(chain_xml(description.name, self._chain.gadgets, names))
+        self._folder.chain.write_text(chain_xml(description, self._chain.gadgets))
         self._chain.start(header)
         return LogReader(self._folder.input), header
 

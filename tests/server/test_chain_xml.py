@@ -4,7 +4,7 @@ import pytest
 
 from echotrain.gadgets import Count
 from echotrain.mrd.errors import ConfigError
-from echotrain.server.chain_xml import chain_xml, parse_chain
+from echotrain.server.chain_xml import ChainDescription, Step, chain_xml, parse_chain
 
 
 def test_gadgets_are_read_in_order_with_their_parameters_as_text():
@@ -28,7 +28,7 @@ def test_a_chain_is_read_from_bytes_with_comments_and_a_namespace():
         ("<stream/>", ["<stream>", "<chain>"]),
         ("<chain colour='red'><gadget name='A'/></chain>", ["'colour'"]),
         ("<chain><gizmo name='A'/></chain>", ["<gizmo>", "<gadget>"]),
-        ("<chain><gadget name='A'/><gadget width='2'/></chain>", ["gadget number 2 has no name"]),
+        ("<chain><gadget name='A'/><gadget width='2'/></chain>", ["gadget number 2 of the chain has no name"]),
         ("<chain><gadget name='A'><property/></gadget></chain>", ["'A'", "<property>", "attributes"]),
     ],
 )
@@ -85,6 +85,6 @@ def test_a_setting_of_no_gadget_names_the_nearest(key, hint):
 
 
 def test_a_chain_written_out_is_read_as_the_same_chain():
-    written = parse_chain(chain_xml('a "quoted" name', [Count()], ["Count"]))
+    written = parse_chain(chain_xml(ChainDescription('a "quoted" name', (Step("Count"),)), [Count()]))
     assert written.name == 'a "quoted" name'
     assert [(step.gadget, dict(step.values)) for step in written.steps] == [("Count", {})]
