@@ -118,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("recon", parents=[common, source, chain, places], help="reconstruct a file without a server")
 
+    commands.add_parser("pipe", parents=[common, chain, places], help="a stream from standard input to standard output")
+
     simulate = commands.add_parser("simulate", parents=[common], help="make a scan of a phantom")
     importlib.import_module(f"{__package__}.commands.simulate").add_options(simulate)
 
