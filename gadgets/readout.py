@@ -59,15 +59,15 @@ def _signs(n: int, origin: int, unitary: int) -> Tensor:
 class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
     """Crop readouts to the reconstructed field of view; samples to be discarded count as zero.
 
-    Lines are given in image space where all gadgets up to the image take them so, which spares two transforms. Noise
-    lines pass, as do lines whose encoding has nothing to remove, and those whose centre lies beyond their end, as the
-    scanner sends them where it removed the oversampling itself.
+    Lines are given in image space where all gadgets up to the image take them so, in every branch of the chain, which
+    spares two transforms. Noise lines pass, as do lines whose encoding has nothing to remove, and those whose centre
+    lies beyond their end, as the scanner sends them where it removed the oversampling itself.
     """
 
-    _to_image = False
+    _to_image: bool | None = None  # until a way to the end of the chain is known
 
     def connect(self, following: Sequence[Gadget[Any, Any]], /) -> None:
-        self._to_image = gives_image_space(following)
+        self._to_image = self._to_image is not False and gives_image_space(following)
 
     def start(self, header: Header, /) -> None:
         self._header = header
@@ -87,7 +87,8 @@ class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
         nothing = encoding.encoded.matrix[0] == encoding.recon.matrix[0] and field == recon_field
         if nothing or n_kept >= n or lines.readout_in_image_space:
             return lines
-        data = crop_readout(as_tensor(without_discarded(lines).data), n_kept, to_image=self._to_image).numpy()
+        to_image = bool(self._to_image)
+        data = crop_readout(as_tensor(without_discarded(lines).data), n_kept, to_image=to_image).numpy()
         head = copied(lines.head)
         head["number_of_samples"] = n_kept
         for name in ("center_sample", "discard_pre", "discard_post"):
@@ -95,7 +96,7 @@ class RemoveOversampling(Gadget[Acquisitions, Acquisitions]):
         trajectory = lines.trajectory
         if trajectory is not None:
             trajectory = _resampled(trajectory, n // 2 + (np.arange(n_kept) - n_kept // 2) * (n / n_kept))
-        return Acquisitions(head, data, trajectory, self._to_image)
+        return Acquisitions(head, data, trajectory, to_image)
 
 
 def gives_image_space(following: Sequence[Gadget[Any, Any]]) -> bool:

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from echotrain.gadgets.gadget import Gadget
-from echotrain.mrd import Acquisitions, Header, Image, Text, Waveforms
+from echotrain.mrd import Header, Text
 from echotrain.mrd.errors import ConfigError, EchotrainError, GadgetError
 
-from .chain_xml import ChainDescription
+from .chain_fit import check_fit
+from .chain_graph import IMAGES, LINES, AnyGadget, Graph, Parts, Place, all_gadgets, paths
+from .chain_xml import ChainDescription, Parallel, Part
 from .registry import Registry
 
-AnyGadget = Gadget[Any, Any]
-
 _CAUGHT = (Exception, SystemExit)  # a gadget that calls `sys.exit` must not end us without a word
-SENDABLE = frozenset({"Acquisitions", "Waveforms", "Image", "Text", "Array", "Dicom"})
 
 
 class Chain:
-    """Gadgets in a row; items of a type that a gadget does not take pass it by, in order."""
+    """Gadgets in a row, with parallel branches; items of a type that a gadget does not take pass it by, in order.
 
-    def __init__(self, name: str, gadgets: Sequence[AnyGadget]) -> None:
+    An item goes into every branch that has a gadget for its type and those without gadgets, and past a parallel part
+    where no branch is for it. Images that leave a branch have its name as the meta attribute `Branch`, or that of the
+    branch inside it that they came out of.
+    """
+
+    def __init__(self, name: str, parts: Parts) -> None:
         """Check that neighbours fit.
 
         Raises:
             ConfigError: where a gadget would never be given anything, or the chain ends with what cannot be sent.
         """
         self.name = name
-        self.gadgets = list(gadgets)
+        self.gadgets = list(all_gadgets(parts))
+        """All of them, in the order of the text."""
         self.entered: Callable[[int], None] = lambda index: None
         """Called with a gadget's index before each time its code runs."""
-        _check_fit(self.gadgets)
+        check_fit(parts, self.gadgets)
+        self._graph = Graph(parts, self._run)
 
     @property
-    def line_stage(self) -> int:
-        """How many gadgets at the start work on lines; those after them work on whole k-spaces and images."""
-        for index, gadget in enumerate(self.gadgets):
-            if not {Acquisitions, Waveforms} & set(gadget.accepts):
-                return index
-        return len(self.gadgets)
+    def stages(self) -> list[int]:
+        """The stage of each gadget."""
+        return [place.stage for place in self._graph.places]
 
     def start(self, header: Header) -> None:
         """Start every gadget.
@@ -49,36 +51,44 @@ class Chain:
             EchotrainError: naming the gadget.
         """
         for index, gadget in enumerate(self.gadgets):
-            for _ in self._run(index, lambda: gadget.connect(self.gadgets[index + 1 :])):  # noqa: B023 - run at once
-                pass
+            for path in paths(self._graph.places[index].then):
+                for _ in self._run(index, lambda: gadget.connect(path)):  # noqa: B023 - run at once
+                    pass
             for _ in self._run(index, lambda: gadget.start(header)):  # noqa: B023
                 pass
 
-    def process(self, item: Any, first: int = 0, last: int | None = None) -> Iterator[Any]:
-        """What comes out when `item` goes through the gadgets from `first` up to, not including, `last`."""
-        last = len(self.gadgets) if last is None else last
-        while first < last and not isinstance(item, self.gadgets[first].accepts):
-            first += 1
-        if first == last:
-            yield item
-            return
-        gadget = self.gadgets[first]
-        for given in self._run(first, lambda: gadget.process(item)):
-            yield from self.process(given, first + 1, last)
+    def process(self, item: Any, at: Place | None = None, stage: int = IMAGES) -> Iterator[tuple[Any, Place]]:
+        """What comes of `item` from `at` or the beginning to the end of `stage`, each with the place to go on from."""
+        at = at or self._graph.begin
+        while at.stage <= stage and not isinstance(item, at.accepts):
+            at = at.then
+        if at.stage > stage:
+            yield item, at
+        elif at.branches:
+            for way in at.ways(item):
+                yield from self.process(item, way, stage)
+        else:
+            for given in at.work(item):
+                yield from self.process(given, at.then, stage)
 
-    def finish(self, first: int = 0, last: int | None = None) -> Iterator[Any]:
-        """What the gadgets from `first` up to `last` still held, each one's sent through those after it."""
-        last = len(self.gadgets) if last is None else last
-        for index in range(first, last):
-            for given in self._run(index, self.gadgets[index].finish):
-                yield from self.process(given, index + 1, last)
+    def finish(self, stage: int) -> Iterator[tuple[Any, Place]]:
+        """What the gadgets of `stage` still held, each one's sent through those after it to the end of the stage."""
+        for index, place in enumerate(self._graph.places):
+            if place.stage == stage:
+                for given in self._run(index, self.gadgets[index].finish):
+                    yield from self.process(given, place.then, stage)
 
     def run(self, header: Header, items: Iterable[Any]) -> Iterator[Any]:
         """Everything that the chain makes of a scan, as it is made."""
         self.start(header)
         for item in items:
-            yield from self.process(item)
-        yield from self.finish()
+            for given, _ in self.process(item):
+                yield given
+        for held, at in self.finish(LINES):
+            for given, _ in self.process(held, at):
+                yield given
+        for given, _ in self.finish(IMAGES):
+            yield given
 
     def _run(self, index: int, call: Callable[[], Iterable[Any] | None]) -> Iterator[Any]:
         """What `call` into gadget `index` gives, with every error turned into one that names the gadget."""
@@ -114,20 +124,29 @@ def build_chain(description: ChainDescription, registry: Registry) -> Chain:
     Raises:
         ConfigError: with everything that is wrong, at once.
     """
-    gadgets: list[AnyGadget] = []
     problems: list[EchotrainError] = []
-    for step in description.steps:
-        try:
-            gadgets.append(registry.find(step.gadget)(**step.values))
-        except EchotrainError as error:
-            problems.append(error)
-        except _CAUGHT as error:
-            problems.append(_named(error, step.gadget))
+    parts = _build(description.parts, registry, problems)
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise ConfigError("; ".join(map(str, problems)), detail="\n".join(problem.detail for problem in problems))
-    return Chain(description.name, gadgets)
+    return Chain(description.name, parts)
+
+
+def _build(parts: Iterable[Part], registry: Registry, problems: list[EchotrainError]) -> Parts:
+    built: list[AnyGadget | Mapping[str, Parts]] = []
+    for part in parts:
+        try:
+            if isinstance(part, Parallel):
+                built.append({branch.name: _build(branch.parts, registry, problems) for branch in part.branches})
+            else:
+                built.append(registry.find(part.gadget)(**part.values))
+        except EchotrainError as error:
+            problems.append(error)
+        except _CAUGHT as error:
+            assert not isinstance(part, Parallel)
+            problems.append(_named(error, part.gadget))
+    return built
 
 
 def _named(error: BaseException, gadget: str) -> EchotrainError:
@@ -139,25 +158,3 @@ def _named(error: BaseException, gadget: str) -> EchotrainError:
     places = traceback.extract_tb(error.__traceback__)
     where = f" ({places[-1].filename}:{places[-1].lineno})" if places else ""
     return GadgetError(f"{type(error).__name__}: {error}{where}", gadget=gadget, detail=detail)
-
-
-def _check_fit(gadgets: Sequence[AnyGadget]) -> None:
-    if not gadgets:
-        raise ConfigError("the chain has no gadgets")
-    images_only = not {Acquisitions, Waveforms} & set(gadgets[0].accepts) and Image in gadgets[0].accepts
-    flowing: set[type] = {Image} if images_only else {Acquisitions, Waveforms}
-    for gadget in gadgets:
-        name = type(gadget).__name__
-        taken = flowing & set(gadget.accepts)
-        if not taken:
-            wanted = " or ".join(kind.__name__ for kind in gadget.accepts)
-            have = " and ".join(sorted(kind.__name__ for kind in flowing))
-            raise ConfigError(f"takes {wanted}, but only {have} reach it here", gadget=name)
-        flowing = (flowing - taken) | set(gadget.yields)
-    for kind in flowing:
-        if kind.__name__ not in SENDABLE:
-            raise ConfigError(
-                f"the chain ends with {kind.__name__}, which cannot be sent to a client; "
-                "a FourierTransform after it makes images",
-                gadget=type(gadgets[-1]).__name__,
-            )

@@ -32,6 +32,7 @@ from echotrain.mrd.errors import EchotrainError, StreamError
 
 from .allocator import keep_freed_buffers
 from .chain import Chain, build_chain
+from .chain_graph import IMAGES, LINES, Place
 from .chain_xml import chain_xml
 from .configs import find_config
 from .folder import SessionFolder, no_room
@@ -90,7 +91,7 @@ class _Run:
         self._sending = threading.Lock()
         self._settings = settings
         self._folder = folder
-        self._queue: queue.Queue[Item | _Failed | None] = queue.Queue(QUEUED_UNITS)
+        self._queue: queue.Queue[tuple[Item, Place] | _Failed | None] = queue.Queue(QUEUED_UNITS)
         self._statistics = {"lines": 0, "images": 0}
 
     def run(self) -> None:
@@ -100,19 +101,19 @@ class _Run:
         except Exception as error:
             self._fail(error)
             return
-        boundary = self._chain.line_stage
-        self._chain.entered = lambda index: self._mark(int(index >= boundary), index)
+        stages = self._chain.stages
+        self._chain.entered = lambda index: self._mark(stages[index], index)
         self._send("ready")
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
             self._output = _OutputLog(self._folder, header)
             intake.start()
-            while (item := self._next()) is not None:
-                if isinstance(item, _Failed):
-                    raise item.error
-                for given in self._chain.process(item, boundary):
+            while (onward := self._next()) is not None:
+                if isinstance(onward, _Failed):
+                    raise onward.error
+                for given, _ in self._chain.process(*onward):
                     self._write(given)
-            for given in self._chain.finish(boundary):
+            for given, _ in self._chain.finish(IMAGES):
                 self._write(given)
             self._output.write(Close())
             self._send("done", self._output.size, self._statistics)
@@ -138,14 +139,13 @@ class _Run:
     def _intake(self, reader: LogReader) -> None:
         """Run the first stage on the log as it grows."""
         try:
-            boundary = self._chain.line_stage
             for item in self._items(reader):
                 if isinstance(item, Acquisitions):
                     self._statistics["lines"] += len(item)
-                for given in self._chain.process(item, 0, boundary):
-                    self._queue.put(given)
-            for given in self._chain.finish(0, boundary):
-                self._queue.put(given)
+                for onward in self._chain.process(item, stage=LINES):
+                    self._queue.put(onward)
+            for onward in self._chain.finish(LINES):
+                self._queue.put(onward)
             self._mark(0, -1)
             self._queue.put(None)
         except EOFError:
@@ -176,7 +176,7 @@ class _Run:
                 self._send("waiting", seen)
                 ended = msgpack.unpackb(self._connection.recv_bytes())
 
-    def _next(self) -> Item | _Failed | None:
+    def _next(self) -> tuple[Item, Place] | _Failed | None:
         self._mark(1, -1)
         return self._queue.get()
 

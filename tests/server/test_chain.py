@@ -84,16 +84,19 @@ def test_what_a_gadget_holds_goes_through_those_after_it_at_the_end():
     chain = Chain("c", [Hold(), Hold(), ToImage()])
     chain.start(HEADER)
     assert list(chain.process(LINES)) == []
-    assert [type(item) for item in chain.finish()] == [Image]
+    held = [given for item, at in chain.finish(0) for given, _ in chain.process(item, at)]
+    assert [type(item) for item in held] == [Image]
 
 
 def test_a_chain_run_in_two_stages_gives_the_same():
     chain = Chain("c", [Hold(), ToImage(), Negate()])
-    assert chain.line_stage == 2
+    assert chain.stages == [0, 0, 1]
     chain.start(HEADER)
-    between = [*chain.process(LINES, 0, 2), *chain.finish(0, 2)]
-    given = [given for item in between for given in chain.process(item, 2)]
-    assert [float(image.data[0, 0, 0, 0]) for image in [*given, *chain.finish(2)]] == [-5.0]
+    between = [*chain.process(LINES, stage=0), *chain.finish(0)]
+    assert [float(image.data[0, 0, 0, 0]) for image, _ in between] == [5.0]
+    given = [given for item, at in between for given, _ in chain.process(item, at)]
+    assert list(chain.finish(1)) == []
+    assert [float(image.data[0, 0, 0, 0]) for image in given] == [-5.0]
 
 
 @pytest.mark.parametrize(
