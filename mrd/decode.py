@@ -1,7 +1,7 @@
 """Bytes of an MRD stream in, items out; no I/O.
 
 Runs of acquisitions (or waveforms) of one shape come out as one batch, a strided view of the bytes that were handed in:
-nothing is copied and nothing is done per line.
+nothing is copied and nothing is done per line. Compressed acquisitions come out one by one, uncompressed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .acquisitions import Acquisitions
+from .compressed import method, payload_limit
 from .errors import StreamError
-from .flags import COMPRESSED, Flag
+from .flags import COMPRESSED
 from .image import Image
-from .messages import CONFIG_NAME_BYTES, DEPRECATED_IDS, MAX_DIMS, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
+from .messages import (
+    CONFIG_NAME_BYTES,
+    DEPRECATED_IDS,
+    MAX_DIMS,
+    MAX_LINE_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_TEXT_BYTES,
+    MessageId,
+)
 from .meta import parse_meta
 from .records import ACQUISITION_HEADER, DATA_TYPES, IMAGE_HEADER, WAVEFORM_HEADER
 from .text import (
@@ -215,14 +224,17 @@ def _acquisitions(buffer: memoryview, position: int) -> Parsed:
     if len(buffer) < start:
         return None
     first: NDArray[np.void] = np.ndarray((), ACQUISITION_HEADER, buffer, position)
-    flags = int(first["flags"])
-    if flags & COMPRESSED:
-        kind = "ZFP" if flags & Flag.COMPRESSION1 else "NHLBI" if flags & Flag.COMPRESSION2 else "unknown"
-        raise StreamError(f"an acquisition is compressed ({kind}); send lines uncompressed")
     n_samples, n_channels = int(first["number_of_samples"]), int(first["active_channels"])
     n_dims = int(first["trajectory_dimensions"])
     trajectory_bytes = 4 * n_samples * n_dims
     size = ID_BYTES + ACQUISITION_HEADER.itemsize + trajectory_bytes + 8 * n_samples * n_channels
+    if size > MAX_LINE_BYTES:
+        raise StreamError(
+            f"an acquisition of {n_channels} channels, {n_samples} samples and {n_dims} trajectory dimensions "
+            f"is larger than {MAX_LINE_BYTES} bytes"
+        )
+    if int(first["flags"]) & COMPRESSED:
+        return _compressed(buffer, position, n_channels, n_samples, n_dims)
     if len(buffer) - position + ID_BYTES < size:
         return None
     same = ("number_of_samples", "active_channels", "trajectory_dimensions")
@@ -244,6 +256,21 @@ def _acquisitions(buffer: memoryview, position: int) -> Parsed:
     return Acquisitions(head, data, trajectory), position - ID_BYTES + n * size
 
 
+def _compressed(buffer: memoryview, position: int, n_channels: int, n_samples: int, n_dims: int) -> Parsed:
+    """One acquisition whose samples are compressed; it is as any other when it comes out."""
+    head: NDArray[np.void] = np.ndarray((1,), ACQUISITION_HEADER, buffer, position).copy()
+    samples_of = method(int(head["flags"][0]))
+    start = position + ACQUISITION_HEADER.itemsize
+    payload = _counted(buffer, start + 4 * n_samples * n_dims, "I", payload_limit(n_channels, n_samples))
+    if payload is None:
+        return None
+    head["flags"] &= ~np.uint64(COMPRESSED)
+    trajectory: NDArray[np.float32] | None = None
+    if n_dims:
+        trajectory = np.ndarray((1, n_samples, n_dims), "<f4", buffer, start)
+    return Acquisitions(head, samples_of(payload[0], n_channels, n_samples)[None], trajectory), payload[1]
+
+
 def _waveforms(buffer: memoryview, position: int) -> Parsed:
     start = position + WAVEFORM_HEADER.itemsize
     if len(buffer) < start:
@@ -251,6 +278,10 @@ def _waveforms(buffer: memoryview, position: int) -> Parsed:
     first: NDArray[np.void] = np.ndarray((), WAVEFORM_HEADER, buffer, position)
     n_samples, n_channels = int(first["number_of_samples"]), int(first["channels"])
     size = ID_BYTES + WAVEFORM_HEADER.itemsize + 4 * n_samples * n_channels
+    if size > MAX_LINE_BYTES:
+        raise StreamError(
+            f"a waveform of {n_channels} channels and {n_samples} samples is larger than {MAX_LINE_BYTES} bytes"
+        )
     if len(buffer) - position + ID_BYTES < size:
         return None
     head = _run(buffer, position, size, WAVEFORM_HEADER, ("number_of_samples", "channels"))
@@ -263,8 +294,8 @@ def _waveforms(buffer: memoryview, position: int) -> Parsed:
     return Waveforms(head, data), position - ID_BYTES + len(head) * size
 
 
-def _array_data(buffer: memoryview, start: int, number: int, shape: tuple[int, ...]) -> tuple[NDArray[Any], int] | None:
-    """An aligned copy of an array of data type `number`, and where it ends."""
+def _array_type(number: int, shape: tuple[int, ...]) -> np.dtype:
+    """The dtype of an array of data type `number`, whose shape and size are accepted."""
     dtype = DATA_TYPES.get(number)
     if dtype is None:
         raise StreamError(f"data type {number} is none of ISMRMRD's, 1 to 8")
@@ -274,8 +305,14 @@ def _array_data(buffer: memoryview, start: int, number: int, shape: tuple[int, .
         )
     if math.prod(extent or 1 for extent in shape) * dtype.itemsize > MAX_RECORD_BYTES:
         raise StreamError(f"an array of shape {shape} is larger than {MAX_RECORD_BYTES} bytes")
-    count = math.prod(shape)
-    end = start + count * dtype.itemsize
+    return dtype
+
+
+def _array_data(
+    buffer: memoryview, start: int, dtype: np.dtype, shape: tuple[int, ...]
+) -> tuple[NDArray[Any], int] | None:
+    """An aligned copy of an array, and where it ends."""
+    end = start + math.prod(shape) * dtype.itemsize
     if len(buffer) < end:
         return None
     return np.frombuffer(bytes(buffer[start:end]), dtype).reshape(shape), end
@@ -286,11 +323,13 @@ def _image(buffer: memoryview, position: int) -> Parsed:
     if len(buffer) < start:
         return None
     head: NDArray[np.void] = np.ndarray((), IMAGE_HEADER, buffer, position).copy()
+    x, y, z = (int(extent) for extent in head["matrix_size"])
+    shape = (int(head["channels"]), z, y, x)
+    dtype = _array_type(int(head["data_type"]), shape)
     attributes = _counted(buffer, start, "Q")
     if attributes is None:
         return None
-    x, y, z = (int(extent) for extent in head["matrix_size"])
-    content = _array_data(buffer, attributes[1], int(head["data_type"]), (int(head["channels"]), z, y, x))
+    content = _array_data(buffer, attributes[1], dtype, shape)
     return None if content is None else (Image(content[0], head, parse_meta(_string(attributes[0]))), content[1])
 
 
@@ -301,7 +340,8 @@ def _array(buffer: memoryview, position: int) -> Parsed:
     start = position + 6 + 8 * n_dims
     if len(buffer) < start:
         return None
-    content = _array_data(buffer, start, number, struct.unpack_from(f"<{n_dims}Q", buffer, position + 6))
+    shape = struct.unpack_from(f"<{n_dims}Q", buffer, position + 6)
+    content = _array_data(buffer, start, _array_type(number, shape), shape)
     return None if content is None else (Array(content[0]), content[1])
 
 
