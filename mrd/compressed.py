@@ -80,7 +80,8 @@ def _nhlbi(payload: bytes, n_channels: int, n_samples: int) -> NDArray[np.comple
     bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
     signed = np.pad(bits, ((0, 0), (0, 32 - width)), mode="edge")  # the highest bit is the sign
     values = np.packbits(signed, axis=1, bitorder="little").view("<i4") / scale
-    return values.astype(np.float32).reshape(n_channels, 2 * n_samples).view(np.complex64)
+    parts: NDArray[np.float32] = values.astype(np.float32).reshape(n_channels, 2 * n_samples)
+    return parts.view(np.complex64)
 
 
 _METHODS: dict[int, Uncompress] = {Flag.COMPRESSION1: _zfp, Flag.COMPRESSION2: _nhlbi}
