@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from echotrain.gadgets import Gadget
 from echotrain.gadgets.parameters import as_text
 from echotrain.server.chain import build_chain
+from echotrain.server.chain_xml import Parallel, Part, Step
 from echotrain.server.configs import find_config
 from echotrain.server.registry import Registry
 
@@ -13,17 +17,35 @@ from . import config_text, local_settings
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the resolved chain."""
+    """Print the resolved chain and what its user is to know."""
     settings = local_settings(options)
     description = find_config(config_text(options.config), settings.config_folders)
     description = description.with_parameters(dict(options.settings))
     chain = build_chain(description, Registry(settings.gadget_folders, settings.packages))
     print(f"chain {chain.name}")
-    for step, gadget in zip(description.steps, chain.gadgets, strict=True):
-        taken, given = (" or ".join(kind.__name__ for kind in kinds) for kinds in (gadget.accepts, gadget.yields))
-        print(f"  {step.gadget}: {taken} to {given}")
-        for name, spec in gadget.parameters.items():
-            source = "set" if name in step.overridden else "chain" if name in step.values else "default"
-            unit = f" {spec.unit}" if spec.unit else ""
-            print(f"    {name} = {as_text(getattr(gadget, name))}{unit}  ({source})")
+    for line in _tree(description.parts, iter(chain.gadgets)):
+        print(f"  {line}")
+    for note in description.notes:
+        print(f"note: {note}")
     return 0
+
+
+def _tree(parts: Sequence[Part], gadgets: Iterator[Gadget[Any, Any]]) -> Iterator[str]:
+    """A line for everything in `parts`, whose gadgets come next in `gadgets`."""
+    for part in parts:
+        if not isinstance(part, Parallel):
+            yield from _gadget(part, next(gadgets))
+            continue
+        yield "parallel"
+        for branch in part.branches:
+            yield f"  branch {branch.name}" + ("" if branch.parts else ": gives what it is given")
+            yield from (f"    {line}" for line in _tree(branch.parts, gadgets))
+
+
+def _gadget(step: Step, gadget: Gadget[Any, Any]) -> Iterator[str]:
+    taken, given = (" or ".join(kind.__name__ for kind in kinds) for kinds in (gadget.accepts, gadget.yields))
+    yield f"{step.gadget}: {taken} to {given}"
+    for name, spec in gadget.parameters.items():
+        source = "set" if name in step.overridden else "chain" if name in step.values else "default"
+        unit = f" {spec.unit}" if spec.unit else ""
+        yield f"  {name} = {as_text(getattr(gadget, name))}{unit}  ({source})"
