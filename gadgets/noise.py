@@ -1,13 +1,15 @@
-"""Noise of receive channels: covariance, and the matrix that makes it the identity."""
+"""Noise of receive channels: covariance, the matrix that makes it the identity, and which channels are the same."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from echotrain.mrd import Noise
 from echotrain.mrd.errors import DataError
 
 # Smallest eigenvalue of the correlation between channels; below, only rounding tells them apart.
@@ -25,7 +27,7 @@ def noise_covariance(products: NDArray[np.complex128], n_samples: int) -> NDArra
     """Covariance E[n n^H] (channel, channel) from the sum of products over `n_samples` samples of mean 0.
 
     Raises:
-        DataError: where there are not more samples than channels.
+        DataError: where there are not more samples than channels, or a sample is not finite.
     """
     n_channels = len(products)
     if n_samples <= n_channels:
@@ -33,6 +35,8 @@ def noise_covariance(products: NDArray[np.complex128], n_samples: int) -> NDArra
             f"{n_samples} noise samples cannot give the covariance of {n_channels} channels; "
             "acquire noise lines with many times as many samples as channels, or leave out Prewhiten"
         )
+    if not np.isfinite(products).all():
+        raise DataError("noise lines hold samples that are not finite; look at the source of the data")
     return products / (n_samples - 1)
 
 
@@ -43,8 +47,6 @@ def whitening_matrix(covariance: NDArray[np.complex128]) -> NDArray[np.complex12
         DataError: where a channel has no noise, or none of its own.
     """
     power = covariance.diagonal().real
-    if not np.isfinite(covariance).all():
-        raise DataError("noise lines hold samples that are not finite; look at the source of the data")
     dead = np.flatnonzero(power <= 0)
     if len(dead):
         raise DataError(
@@ -69,3 +71,48 @@ def noise_scale(dwell_us: float, noise_dwell_us: float, bandwidth: float) -> flo
     if dwell_us <= 0 or noise_dwell_us <= 0:
         return 1.0
     return math.sqrt(2 * dwell_us / noise_dwell_us * bandwidth)
+
+
+def match_channels(noise: Noise, line: NDArray[np.void], n_line: int, coil_names: Sequence[str]) -> list[int]:
+    """Which channels of the noise are the `n_line` channels of `line`, in its order; the noise may have more.
+
+    They are the same by the names of their coils where both sides name each channel's, else by their bits in
+    channel_mask where both have as many as channels, else by their order where there are as many.
+
+    Raises:
+        DataError: where the noise lacks a channel.
+    """
+    both = f"noise has {noise.n_channels} channels and other lines {n_line}"
+    bits, names = channel_bits(line, n_line), distinct_names(coil_names, n_line)
+    known: Sequence[int | str]
+    wanted: Sequence[int | str]
+    for what, known, wanted in (
+        ("coils", noise.coil_names, names),
+        ("channel_mask bits", noise.channel_bits, bits),
+    ):
+        if known and wanted:
+            absent = [name for name in wanted if name not in known]
+            if absent:
+                raise DataError(
+                    f"{both}, of which the noise lacks those of {what} {', '.join(map(str, absent))}; "
+                    "acquire noise with the same channels"
+                )
+            return [known.index(name) for name in wanted]
+    if noise.n_channels != n_line:
+        raise DataError(
+            f"{both}, and neither coil names nor channel_mask say which belong together; "
+            "acquire noise with the same channels"
+        )
+    return list(range(n_line))
+
+
+def channel_bits(line: NDArray[np.void], n_channels: int) -> tuple[int, ...]:
+    """Numbers of the set bits of channel_mask, or none where they do not stand for the channels."""
+    mask = np.ascontiguousarray(line["channel_mask"]).view(np.uint8)
+    bits: list[int] = np.flatnonzero(np.unpackbits(mask, bitorder="little")).tolist()
+    return tuple(bits) if len(bits) == n_channels else ()
+
+
+def distinct_names(names: Sequence[str], n_channels: int) -> tuple[str, ...]:
+    """`names`, or none where they do not name each of the channels."""
+    return tuple(names) if all(names) and len(set(names)) == len(names) == n_channels else ()

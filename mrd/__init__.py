@@ -12,6 +12,7 @@ from .hdf5_write import write_acquisitions
 from .header import Encoding, Header, Limit, Space, parse_header
 from .image import Image, Meta, image_header
 from .kspace import KSpace
+from .noise import Noise
 from .text import (
     Array,
     Close,
@@ -49,6 +50,7 @@ __all__ = [
     "KSpace",
     "Limit",
     "Meta",
+    "Noise",
     "Query",
     "Response",
     "Space",

@@ -63,6 +63,11 @@ class Header:
 
     noise_bandwidth: float = DEFAULT_NOISE_BANDWIDTH
     coil_names: tuple[str, ...] = ()
+    """In the order of the channels; the labels' numbers are those of a scanner's receivers."""
+
+    scanner: str = ""
+    """What tells this scanner from others; empty where the header says no more than vendor and model."""
+
     echo_times_ms: tuple[float, ...] = ()
     repetition_times_ms: tuple[float, ...] = ()
     inversion_times_ms: tuple[float, ...] = ()
@@ -79,6 +84,11 @@ class Header:
                 f"lines refer to encoding {index}, but the header describes {have}; send a complete header"
             )
         return self.encodings[index]
+
+    @property
+    def noise_dependency(self) -> str:
+        """The id of the measurement that holds this one's noise, or empty."""
+        return next((found for kind, found in self.dependencies.items() if kind.lower() == "noise"), "")
 
     @property
     def document(self) -> Any:
@@ -103,6 +113,7 @@ def parse_header(xml: bytes | str) -> Header:
         for element in root.iterfind("measurementInformation/measurementDependency")
     }
     coils = root.iterfind("acquisitionSystemInformation/coilLabel")
+    place = _texts(root, "institutionName", "stationName", "deviceID", "deviceSerialNumber")
     return Header(
         xml=raw,
         encodings=tuple(_encoding(element) for element in root.iterfind("encoding")),
@@ -115,10 +126,17 @@ def parse_header(xml: bytes | str) -> Header:
             root, "acquisitionSystemInformation/relativeReceiverNoiseBandwidth", DEFAULT_NOISE_BANDWIDTH
         ),
         coil_names=tuple(coil.findtext("coilName", "").strip() for coil in coils),
+        scanner=" / ".join(_texts(root, "systemVendor", "systemModel") + place) if place else "",
         echo_times_ms=_numbers(root, "sequenceParameters/TE"),
         repetition_times_ms=_numbers(root, "sequenceParameters/TR"),
         inversion_times_ms=_numbers(root, "sequenceParameters/TI"),
     )
+
+
+def _texts(root: Element, *names: str) -> list[str]:
+    """What the header says of the scanner under `names`, as far as it does."""
+    found = [" ".join(root.findtext(f"acquisitionSystemInformation/{name}", "").split()) for name in names]
+    return [text for text in found if text]
 
 
 def _to_float(text: str, where: str) -> float:

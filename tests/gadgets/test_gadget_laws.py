@@ -7,7 +7,17 @@ import pytest
 
 from echotrain import gadgets
 from echotrain.gadgets import Gadget, ToInteger
-from echotrain.mrd import Acquisitions, Flag, Image, ImageType, KSpace, Text, acquisition_headers, parse_header
+from echotrain.mrd import (
+    Acquisitions,
+    Flag,
+    Image,
+    ImageType,
+    KSpace,
+    Noise,
+    Text,
+    acquisition_headers,
+    parse_header,
+)
 
 N_CHANNELS, N_SAMPLES, N_KY, N_SLICES = 3, 24, 10, 2
 HEADER = parse_header(f"""<ismrmrdHeader><encoding>
@@ -65,7 +75,7 @@ def items_for(cls):
         KSpace: lambda: [kspace(), kspace()],
         Image: lambda: [image(ImageType.MAGNITUDE if cls is ToInteger else ImageType.COMPLEX) for _ in range(2)],
     }
-    return [item for accepted in cls.accepts for item in kinds[accepted]()]
+    return [item for accepted in cls.accepts if accepted is not Noise for item in kinds[accepted]()]
 
 
 STOCK = [
@@ -96,6 +106,8 @@ def arrays(items):
             yield from (item.head.copy(), item.data, item.sampled)
             if item.calibration is not None:
                 yield from arrays([item.calibration])
+        elif isinstance(item, Noise):
+            yield from (item.covariance, np.array([item.dwell_us, item.n_samples]))
         elif isinstance(item, Image):
             yield from (item.head, item.data, np.array(str(item.meta)))
         else:

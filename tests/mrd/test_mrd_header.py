@@ -48,6 +48,7 @@ def test_a_full_header_is_understood():
     assert (header.measurement_id, header.patient_position) == ("17_4", "HFS")
     assert (header.protocol_name, header.series_description) == ("t1 sag", "T1")
     assert header.dependencies == {"Noise": "17_3"}
+    assert header.noise_dependency == "17_3"
     assert header.noise_bandwidth == 0.8
     assert header.coil_names == ("H1", "H2")
     assert header.repetition_times_ms == (7.5,)
@@ -64,7 +65,29 @@ def test_an_empty_header_has_defaults_for_everything():
     assert header.encodings == ()
     assert header.noise_bandwidth == DEFAULT_NOISE_BANDWIDTH
     assert header.coil_names == header.echo_times_ms == ()
-    assert (header.measurement_id, header.dependencies) == ("", {})
+    assert (header.measurement_id, header.dependencies, header.noise_dependency) == ("", {}, "")
+
+
+SCANNER = "<systemVendor>V</systemVendor><systemModel> M 3 </systemModel>"
+
+
+@pytest.mark.parametrize(
+    ("inside", "scanner"),
+    [
+        (SCANNER + "<institutionName>Clinic</institutionName><deviceID>45</deviceID>", "V / M 3 / Clinic / 45"),
+        ("<stationName>Room\n 5</stationName><deviceSerialNumber>9</deviceSerialNumber>", "Room 5 / 9"),
+        (SCANNER + "<stationName> </stationName>", ""),
+        (SCANNER, ""),
+    ],
+)
+def test_a_scanner_is_known_by_more_than_vendor_and_model(inside, scanner):
+    header = header_with(f"<acquisitionSystemInformation>{inside}</acquisitionSystemInformation>")
+    assert header.scanner == scanner
+
+
+def test_coils_are_named_in_the_order_of_their_labels_whatever_their_numbers():
+    header = parse_header(FULL.replace("<coilNumber>0</coilNumber>", "<coilNumber>22</coilNumber>"))
+    assert header.coil_names == ("H1", "H2")
 
 
 def test_an_encoding_needs_its_two_spaces_only():
