@@ -36,6 +36,11 @@ SESSIONS = {  # configuration, lines besides the one of noise, images
 }
 
 
+STREAMS = [
+    (name, direction) for name in [*SESSIONS, "query_info"] for direction in ("client_to_server", "server_to_client")
+]
+
+
 def items_of(name, direction, chunk=10_007):
     stream = (FOLDER / f"{name}.{direction}.bin").read_bytes()
     decoder = Decoder()
@@ -98,3 +103,22 @@ def test_the_questions_about_the_server_and_its_answers_decode():
     assert response.correlation_id == questions[0].correlation_id
     assert "Gadgetron" in response.text
     assert not any(isinstance(item, Text) for item in answers)
+
+
+def described(item):
+    """All that an item holds, for comparison."""
+    match item:
+        case Acquisitions():
+            return [(line.head.tobytes(), line.data.tobytes()) for line in item]
+        case Image():
+            return [(item.head.tobytes(), item.data.tobytes(), item.data.dtype, item.data.shape, item.meta)]
+    return [item]
+
+
+@pytest.mark.parametrize(("name", "direction"), STREAMS)
+@pytest.mark.parametrize("chunk", [1, 7, 341, 65_537])
+def test_a_recording_decodes_to_the_same_in_pieces_of_any_size(name, direction, chunk):
+    """Pieces of one byte show it for a cut at every position: what stands before each is looked at then."""
+    whole = items_of(name, direction, chunk=1 << 30)[0]
+    pieces = items_of(name, direction, chunk)[0]
+    assert [part for item in pieces for part in described(item)] == [part for item in whole for part in described(item)]

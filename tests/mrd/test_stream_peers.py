@@ -1,6 +1,7 @@
 """The `ismrmrd` package and this one read each other's streams."""
 
 import io
+import struct
 
 import ismrmrd
 import numpy as np
@@ -24,7 +25,7 @@ from echotrain.mrd import (
     image_header,
     parse_header,
 )
-from echotrain.mrd.records import DATA_TYPES, WAVEFORM_HEADER
+from echotrain.mrd.records import DATA_TYPES, IMAGE_HEADER, WAVEFORM_HEADER
 
 XML = b"""<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
 <experimentalConditions><H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz></experimentalConditions>
@@ -121,6 +122,56 @@ def test_images_of_ours_arrive_at_the_package(dtype, meta):
     assert dict(theirs.meta) == meta
     assert list(theirs.field_of_view) == [200, 150, 7]
     assert theirs.matrix_size == (5, 4, 3)
+
+
+META = """<?xml version="1.0"?>
+<ismrmrdMeta>
+	<meta>
+		<name>GADGETRON_SeqDescription</name>
+		<value>_GRAPPA</value>
+		<value>_SNR</value>
+	</meta>
+</ismrmrdMeta>
+"""
+
+
+def as_gadgetron_writes(data, attributes, number):
+    """An image's record: the NUL of its attributes is counted, in the header as well; none where there are none."""
+    head = np.zeros((), IMAGE_HEADER)
+    head["version"], head["data_type"], head["image_index"] = 1, number, 4
+    head["matrix_size"], head["channels"] = data.shape[:0:-1], data.shape[0]
+    raw = attributes.encode() + b"\0" if attributes else b""
+    head["attribute_string_len"] = len(raw)
+    return struct.pack("<H", 1022) + head.tobytes() + struct.pack("<Q", len(raw)) + raw + data.tobytes()
+
+
+@pytest.mark.parametrize(("attributes", "meta"), [(META, {"GADGETRON_SeqDescription": ["_GRAPPA", "_SNR"]}), ("", {})])
+@pytest.mark.parametrize(("number", "dtype"), DATA_TYPES.items(), ids=str)
+def test_images_as_gadgetron_writes_them_arrive(number, dtype, attributes, meta):
+    data = (np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) * 7 - 40).astype(dtype)
+    record = as_gadgetron_writes(data, attributes, number)
+    decoder = Decoder()
+    first, second = decoder.feed(record + record)
+    decoder.close()
+    for image in (first, second):
+        assert image.data.dtype == dtype
+        np.testing.assert_array_equal(image.data, data)
+        assert image.meta == meta
+        assert image.head["image_index"] == 4
+
+
+@pytest.mark.parametrize("meta", [{"GADGETRON_SeqDescription": ["_GRAPPA", "_SNR"]}, {}])
+@pytest.mark.parametrize(("number", "dtype"), DATA_TYPES.items(), ids=str)
+def test_images_of_ours_lie_as_gadgetrons_client_reads_them(number, dtype, meta):
+    data = (np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) * 7 - 40).astype(dtype)
+    record = bytes(encode(Image(data, image_header(), meta)))
+    (head,) = np.frombuffer(record, IMAGE_HEADER, 1, offset=2)
+    assert head["data_type"] == number
+    assert (*head["matrix_size"], head["channels"]) == (5, 4, 3, 2)
+    (length,) = struct.unpack_from("<Q", record, 200)
+    assert head["attribute_string_len"] == length
+    assert dict(ismrmrd.Meta.deserialize(record[208 : 208 + length].decode()) if length else {}) == meta
+    assert record[208 + length :] == data.tobytes()
 
 
 def test_waveforms_arrive_both_ways():
