@@ -46,6 +46,12 @@ class Parallel:
 
     branches: tuple[Branch, ...]
 
+    def __post_init__(self) -> None:
+        names = [branch.name for branch in self.branches]
+        if len(set(names)) < len(names):
+            listed = " and ".join(map(repr, names))
+            raise ConfigError(f"the branches {listed} of a parallel part need names that differ")
+
 
 Part = Step | Parallel
 

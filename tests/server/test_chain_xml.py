@@ -2,9 +2,9 @@
 
 import pytest
 
-from echotrain.gadgets import Count
+from echotrain.gadgets import CombineCoils, Count
 from echotrain.mrd.errors import ConfigError
-from echotrain.server.chain_xml import ChainDescription, Step, chain_xml, parse_chain
+from echotrain.server.chain_xml import Branch, ChainDescription, Parallel, Step, chain_xml, parse_chain
 
 
 def test_gadgets_are_read_in_order_with_their_parameters_as_text():
@@ -88,3 +88,119 @@ def test_a_chain_written_out_is_read_as_the_same_chain():
     written = parse_chain(chain_xml(ChainDescription('a "quoted" name', (Step("Count"),)), [Count()]))
     assert written.name == 'a "quoted" name'
     assert [(step.gadget, dict(step.values)) for step in written.steps] == [("Count", {})]
+
+
+FORKED = """
+<chain name="forked">
+  <gadget name="A" x="1"/>
+  <parallel>
+    <branch name="images"><gadget name="B" x="1"/></branch>
+    <branch name="snr">
+      <gadget name="A" x="1"/>
+      <parallel>
+        <branch name="images"><gadget name="A" x="1"/><gadget name="B" x="1"/></branch>
+        <branch name="raw"/>
+      </parallel>
+    </branch>
+  </parallel>
+  <gadget name="C"/>
+</chain>
+"""
+
+
+def test_branches_are_read_where_they_stand():
+    def step(name):
+        return Step(name, {"x": "1"})
+
+    inner = Parallel((Branch("images", (step("A"), step("B"))), Branch("raw", ())))
+    outer = Parallel((Branch("images", (step("B"),)), Branch("snr", (step("A"), inner))))
+    assert parse_chain(FORKED) == ChainDescription("forked", (step("A"), outer, Step("C", {})))
+
+
+def test_steps_are_those_of_all_branches_in_the_order_of_the_text():
+    assert [step.gadget for step in parse_chain(FORKED).steps] == ["A", "B", "A", "A", "B", "C"]
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("A.x", [0, 2, 3]),
+        ("B.x", [1, 4]),
+        ("snr/A.x", [2, 3]),
+        ("snr/images/A.x", [3]),
+        ("images/A.x", [3]),
+        ("images/B.x", [1, 4]),
+        ("snr/B.x", [4]),
+    ],
+)
+def test_a_setting_reaches_every_gadget_of_that_name_or_those_in_a_branch(key, changed):
+    steps = parse_chain(FORKED).with_parameters({key: "7"}).steps
+    assert [i for i, step in enumerate(steps) if step.values.get("x") == "7"] == changed
+    assert [i for i, step in enumerate(steps) if "x" in step.overridden] == changed
+
+
+@pytest.mark.parametrize("key", ["images/C.x", "raw/A.x", "nowhere/A.x", "images/snr/A.x", "snr/x"])
+def test_a_setting_of_no_gadget_in_its_branch_is_refused(key):
+    with pytest.raises(ConfigError) as caught:
+        parse_chain(FORKED).with_parameters({key: "7"})
+    assert repr(key) in str(caught.value)
+    assert repr(key.rpartition("/")[0]) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("<branch name='a'/>", ["part 2 of the chain", "1 <branch>", "at least two"]),
+        ("", ["0 <branch>", "at least two"]),
+        ("<branch name='a'/><branch/>", ["branch number 2", "no name"]),
+        ("<branch name='a'/><branch name='a'/>", ["two branches", "'a'", "a name of its own"]),
+        ("<branch name='a'/><branch name='b/c'/>", ["'b/c'", "slash"]),
+        ("<branch name='a'/><branch name='b' x='1'/>", ["<branch name='b'>", "no attribute 'x'"]),
+        ("<branch name='a'/><gadget name='A'/>", ["<gadget>", "<branch> is"]),
+        ("<branch name='a'><gadget/></branch><branch name='b'/>", ["gadget number 1 of branch 'a' has no name"]),
+        ("<branch name='a'><branch name='b'/></branch><branch name='c'/>", ["<branch> is not supported in branch 'a'"]),
+    ],
+)
+def test_what_is_not_a_parallel_part_is_refused_with_what_is_wrong(inside, words):
+    with pytest.raises(ConfigError) as caught:
+        parse_chain(f"<chain><gadget name='A'/><parallel>{inside}</parallel></chain>")
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_mistakes_in_and_around_branches_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        parse_chain("<chain><gizmo/><parallel speed='5'><branch><gadget/></branch></parallel><gadget/></chain>")
+    for word in (
+        "<gizmo>",
+        "'speed'",
+        "branch number 1",
+        "gadget number 1 of branch 1",
+        "at least two",
+        "number 3 of the",
+    ):
+        assert word in str(caught.value)
+
+
+def test_branches_of_one_name_are_refused_however_the_chain_was_described():
+    with pytest.raises(ConfigError, match="'a' and 'a'"):
+        Parallel((Branch("a", ()), Branch("a", ())))
+
+
+def test_a_chain_with_branches_written_out_is_read_as_the_same_chain():
+    chain = parse_chain(FORKED.replace(' x="1"', "").replace('"A"', '"CombineCoils"'))
+    made = [
+        CombineCoils(width=number) if step.gadget == "CombineCoils" else Count()
+        for number, step in enumerate(chain.steps, 3)
+    ]
+    written = parse_chain(chain_xml(chain, made))
+    assert [step.values.get("width") for step in written.steps] == ["3", None, "5", "6", None, None]
+    assert without_values(written.parts) == without_values(chain.parts)
+
+
+def without_values(parts):
+    return [
+        {branch.name: without_values(branch.parts) for branch in part.branches}
+        if isinstance(part, Parallel)
+        else part.gadget
+        for part in parts
+    ]
