@@ -1,11 +1,14 @@
 """The contract of gadgets, and the gadgets that ship."""
 
+from .coil_compression import CompressCoils
 from .collect import CollectKSpace
 from .combine import CombineCoils
 from .count import Count
 from .field_of_view import CropFieldOfView
+from .filters import FilterImages
 from .fourier import FourierTransform
 from .gadget import Gadget
+from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import ScaleIntensity, ToInteger
 from .parameters import parameter
@@ -16,10 +19,13 @@ __all__ = [
     "CollectKSpace",
     "CombineCoils",
     "ComplexParts",
+    "CompressCoils",
     "Count",
     "CropFieldOfView",
+    "FilterImages",
     "FourierTransform",
     "Gadget",
+    "Grappa",
     "PadAsymmetricEcho",
     "Prewhiten",
     "RemoveOversampling",

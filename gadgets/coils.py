@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from .filters import kspace_filter
+from .fourier import centred_ifft
 from .tensors import Array, as_given, as_tensor
 
 BLOCK = 1 << 17  # floats that one step works on, so that the sum stays in the cache
@@ -61,6 +65,25 @@ def adaptive_coil_maps(images: Array, width: int = 5, iterations: int = 5) -> Ar
         norm = root_sum_of_squares(maps).clamp_min_(tiny)
         combined = _combine(channels, maps).div_(norm)
     return as_given(maps.div_(norm), images)
+
+
+def calibration_coil_maps(calibration: Array, block: Sequence[slice], width: int = 5, iterations: int = 5) -> Array:
+    """Adaptive coil maps from calibration lines. Shape (channel, kz, ky, kx) or (channel, ky, kx), k-space.
+
+    The part of `block`, the samples that are there along each axis but the first, that is symmetric about the centre of
+    k-space makes a smooth image by a Hann window.
+    """
+    lines = as_tensor(calibration)
+    smooth = torch.zeros_like(lines)
+    parts, windows = [slice(None)], torch.ones(1, device=lines.device)
+    for part, n in zip(block, lines.shape[1:], strict=True):
+        centre = n // 2
+        reach = max(0, min(centre - part.start, part.stop - 1 - centre))
+        parts.append(slice(centre - reach, centre + reach + 1))
+        windows = windows[..., None] * torch.from_numpy(kspace_filter("hann", 2 * reach + 1)).to(lines.device)
+    smooth[tuple(parts)] = lines[tuple(parts)] * windows
+    images = centred_ifft(smooth, tuple(range(1, lines.ndim)))
+    return as_given(adaptive_coil_maps(images, width, iterations), calibration)
 
 
 def _dominant_channel(channels: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+_SCENE = ("average", "slice", "contrast", "phase", "set", "segment")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,3 +40,20 @@ class KSpace:
     @property
     def n_channels(self) -> int:
         return int(self.data.shape[-4])
+
+    @property
+    def scene(self) -> tuple[int, ...]:
+        """Encoding space and counters of the first unit but repetition: alike where calibration may be shared."""
+        head = self.head.reshape(-1)[0]
+        return (int(head["encoding_space_ref"]), *(int(head["idx"][name]) for name in _SCENE))
+
+    def units(self) -> Iterator[KSpace]:
+        """Each unit that a line reached, as a k-space without `axes`, in C order; it has its own calibration."""
+        for index in np.ndindex(self.head.shape):
+            if self.sampled[index].any():
+                yield self._unit(index)
+
+    def _unit(self, index: tuple[int, ...]) -> KSpace:
+        calibration = self.calibration and self.calibration._unit(index)
+        head = self.head[index].reshape(())
+        return KSpace(self.data[index], self.sampled[index], head, (), calibration, self.readout_in_image_space)

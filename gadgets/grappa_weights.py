@@ -1,0 +1,249 @@
+"""GRAPPA: missing lines of k-space from their neighbours, by weights that are fitted to calibration lines.
+
+References: M. Griswold et al., Magn Reson Med 2002, 47:1202-1210 (the method); F. Breuer et al., Magn Reson Med 2009,
+62:739-746 (noise and g-factor); P. Kellman and E. McVeigh, Magn Reson Med 2005, 54:1439-1447 (units of the noise).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from echotrain.mrd.errors import DataError
+
+from .fourier import centred_fft, centred_ifft
+from .sampling import sampling_lattice
+from .tensors import Array, as_given, as_tensor
+
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GrappaWeights:
+    """Weights that give missing lines of all channels from the acquired lines around them.
+
+    They hold for every place of k-space, whatever line the acquired ones begin with.
+    """
+
+    values: Tensor
+    """Shape (shift, channel given, channel taken, kx), complex64; the middle of kx is the sample itself."""
+
+    shifts: Offsets
+    """How far a given line lies from the one taken, along kz and ky. Shape (shift, 2)."""
+
+    acceleration: tuple[int, int]
+    """Every how many lines along ky and along kz were acquired."""
+
+    @property
+    def n_channels(self) -> int:
+        return int(self.values.shape[1])
+
+
+def grappa_weights(
+    calibration: Array,
+    acceleration: int | tuple[int, int],
+    kernel: Sequence[int] = (5, 4),
+    regularization: float = 5e-4,
+) -> GrappaWeights:
+    """Fit weights to calibration lines without gaps. Shape (channel, ky, kx) or (channel, kz, ky, kx), k-space.
+
+    `kernel` is how many samples along kx (odd), ky and, for volumes, kz (3 where it does not say) a missing sample is
+    made from; along ky and kz they are acquired lines. `regularization` is Tikhonov's, in units of the mean eigenvalue
+    of the normal equations.
+
+    Raises:
+        DataError: where the lines are too few for the kernel, or hold no signal.
+    """
+    lines = as_tensor(calibration)
+    if lines.ndim == 3:
+        lines = lines[:, None]
+    steps = (acceleration, 1) if isinstance(acceleration, int) else acceleration
+    n_kx, n_ky, n_kz = (*kernel, 3)[:3]
+    if lines.shape[1] == 1 and steps[1] == 1:
+        n_kz = 1
+    sources = _grid(_around(n_kz, steps[1]), _around(n_ky, steps[0]))
+    targets = _grid(np.arange(steps[1]), np.arange(steps[0]))[1:]
+    normal, right = _normal_equations(lines, sources, targets, n_kx)
+    scale = float(normal.diagonal().real.mean())
+    if not 0 < scale < math.inf:
+        raise DataError("the calibration lines hold no signal, or samples that are not finite; check their data")
+    normal.diagonal().add_(regularization * scale)
+    factor, failed = torch.linalg.cholesky_ex(normal)
+    if failed:
+        raise DataError(
+            f"the weights of a kernel of {n_kx} x {n_ky} are not determined by the calibration lines; raise "
+            f"regularization, which is {regularization:g}"
+        )
+    n_channels = lines.shape[0]
+    solved = torch.cholesky_solve(right, factor).to(torch.complex64)
+    fitted = solved.view(len(sources), n_channels, n_kx, len(targets), n_channels).permute(3, 0, 4, 1, 2)
+    own = fitted.new_zeros(1, n_channels, n_channels, n_kx)  # an acquired sample stays as it is
+    own[0, :, :, n_kx // 2] = torch.eye(n_channels)
+    shifts = (targets[:, None] - sources).reshape(-1, 2)
+    return GrappaWeights(
+        torch.cat([own, fitted.flatten(0, 1)]).contiguous(), np.concatenate([np.zeros((1, 2), int), shifts]), steps
+    )
+
+
+def _around(n: int, step: int) -> Offsets:
+    """`n` acquired lines around those missing after line 0."""
+    return (np.arange(n) - (n - 1) // 2) * step
+
+
+def _grid(along_kz: Offsets, along_ky: Offsets) -> Offsets:
+    return np.stack(np.meshgrid(along_kz, along_ky, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _normal_equations(lines: Tensor, sources: Offsets, targets: Offsets, n_kx: int) -> tuple[Tensor, Tensor]:
+    """Products of what is taken with itself, and with what is given, over all places where the kernel fits."""
+    n_channels, size_z, size_y, size_x = lines.shape
+    offsets = np.concatenate([sources, targets])
+    low, high = offsets.min(axis=0), offsets.max(axis=0)
+    n_z, n_y, n_x = size_z - int(high[0] - low[0]), size_y - int(high[1] - low[1]), size_x - n_kx + 1
+    n_unknown = len(sources) * n_channels * n_kx
+    if min(n_z, n_y, n_x) < 1 or n_z * n_y * n_x < n_unknown:
+        spanned = " x ".join(str(int(n) + 1) for n in (high - low)[::-1])
+        raise DataError(
+            f"{size_y} x {size_z} calibration lines (ky x kz) of {size_x} samples are too few for the kernel, which "
+            f"spans {spanned} lines of {n_kx} samples and has {n_unknown} weights for each missing one; acquire more "
+            "calibration lines, set a smaller kernel, or compress the coils"
+        )
+    normal = torch.zeros(n_unknown, n_unknown, dtype=torch.complex128, device=lines.device)
+    right = torch.zeros(n_unknown, len(targets) * n_channels, dtype=torch.complex128, device=lines.device)
+    windows = lines.unfold(3, n_kx, 1)  # (channel, z, y, x, kx)
+    middle = lines[..., n_kx // 2 : n_kx // 2 + n_x]
+    for z in range(-int(low[0]), n_z - int(low[0])):
+        rows = [slice(int(y - low[1]), int(y - low[1]) + n_y) for y in offsets[:, 1]]
+        places = list(zip((z + offsets[:, 0]).tolist(), rows, strict=True))
+        taken = torch.stack([windows[:, plane, row] for plane, row in places[: len(sources)]])
+        given = torch.stack([middle[:, plane, row] for plane, row in places[len(sources) :]])
+        a = taken.permute(2, 3, 0, 1, 4).reshape(n_y * n_x, n_unknown).to(torch.complex128)
+        b = given.permute(2, 3, 0, 1).reshape(n_y * n_x, -1).to(torch.complex128)
+        normal += a.mH @ a
+        right += a.mH @ b
+    return normal, right
+
+
+def _along_x(weights: GrappaWeights, n_x: int) -> Tensor:
+    """The weights as factors of each pixel along x. Shape (shift, channel given, channel taken, x)."""
+    values = weights.values
+    taps = torch.arange(values.shape[-1], device=values.device) - values.shape[-1] // 2
+    # A sample taken from `tap` further on is one that is shifted back by it.
+    return values @ _waves(-taps, n_x).to(values)
+
+
+def _waves(shifts: Tensor, n: int) -> Tensor:
+    """What shifts in k-space are in the image, whose origin is at n // 2. Shape (shift, n), complex128."""
+    position = torch.arange(n, dtype=torch.float64, device=shifts.device) - n // 2
+    phase = 2 * math.pi / n * shifts.to(torch.float64)[:, None] * position
+    return torch.polar(torch.ones_like(phase), phase)
+
+
+def grappa_unmixing(weights: GrappaWeights, maps: Array) -> Array:
+    """Coefficients that make one unaliased image of the channels' aliased ones, combined by `maps`.
+
+    Shapes (channel, y, x) or (channel, z, y, x), as `maps`. The image is the sum over channels of coefficients times
+    images of the acquired lines alone: GRAPPA's convolution of k-space, done by one multiplication per pixel.
+
+    Raises:
+        DataError: where maps and weights are of different channels.
+    """
+    maps_zyx = as_tensor(maps)
+    if maps_zyx.ndim == 3:
+        maps_zyx = maps_zyx[:, None]
+    n_channels, n_z, n_y, n_x = maps_zyx.shape
+    _check_channels(weights, n_channels)
+    along_x = _along_x(weights, n_x).permute(1, 2, 0, 3).contiguous()  # (given, taken, shift, x)
+    shifts = torch.from_numpy(weights.shifts).to(maps_zyx.device)
+    waves_z, waves_y = _waves(shifts[:, 0], n_z).to(maps_zyx), _waves(shifts[:, 1], n_y).to(maps_zyx)
+    unmixing = torch.zeros_like(maps_zyx)
+    for z in range(n_z):
+        waves = (waves_z[:, z, None] * waves_y).mT.contiguous()  # (y, shift)
+        for given in range(n_channels):
+            kernel = torch.matmul(waves, along_x[given])  # (taken, y, x)
+            unmixing[:, z] += maps_zyx[given, z].conj() * kernel
+    return as_given(unmixing.reshape(maps.shape), maps)
+
+
+def unmix(images: Array, unmixing: Array) -> Array:
+    """The sum over channels of `unmixing` times `images`. Shapes (channel, ...) give (...)."""
+    aliased, coefficients = as_tensor(images), as_tensor(unmixing)
+    total = aliased[0] * coefficients[0]
+    for channel, coefficient in zip(aliased[1:], coefficients[1:], strict=True):
+        torch.addcmul(total, channel, coefficient, out=total)
+    return as_given(total, images)
+
+
+def g_factor(unmixing: Array, acceleration: tuple[int, int]) -> Array:
+    """How much more noise than by fewer lines alone an unmixed image has. Shapes (channel, ...) give (...), real.
+
+    Holds for white noise in the lines and maps whose squares sum to 1. Without them, where coefficients are 0, it is 0.
+    """
+    coefficients = as_tensor(unmixing)
+    return as_given(torch.linalg.vector_norm(coefficients, dim=0) / math.prod(acceleration), unmixing)
+
+
+def grappa_lines(hybrid: Array, wanted: NDArray[np.bool_], weights: GrappaWeights) -> Array:
+    """The lines `wanted`, made from those in `hybrid`, whose lines that are not of the lattice are zero.
+
+    `hybrid` has the shape (channel, kz, ky, x), transformed along the readout, and `wanted` (kz, ky); gives (channel,
+    line, x), lines in the order of numpy.nonzero(wanted). At its edges k-space is periodic.
+    """
+    lines = as_tensor(hybrid)
+    _, n_z, n_y, n_x = lines.shape
+    _check_channels(weights, len(lines))
+    factors = _along_x(weights, n_x).permute(3, 1, 0, 2).flatten(2)  # (x, given, shift and taken)
+    places = np.argwhere(wanted)
+    made = lines.new_empty(len(lines), len(places), n_x)
+    for start in range(0, len(places), 128):  # bounds memory
+        origins = places[start : start + 128, None] - weights.shifts
+        z, y = (torch.from_numpy(origins[..., axis] % n).to(lines.device) for axis, n in enumerate((n_z, n_y)))
+        taken = lines[:, z, y]  # (channel, line, shift, x)
+        made[:, start : start + 128] = torch.matmul(factors, taken.permute(3, 2, 0, 1).flatten(1, 2)).permute(1, 2, 0)
+    return as_given(made, hybrid)
+
+
+def grappa(
+    kspace: Array,
+    calibration: Array,
+    kernel: Sequence[int] = (5, 4),
+    regularization: float = 5e-4,
+    *,
+    sampled: NDArray[np.bool_] | None = None,
+) -> Array:
+    """k-space with its missing lines filled in. Shape (channel, ky, kx) or (channel, kz, ky, kx).
+
+    `calibration` holds lines without gaps, of the same axes. `sampled` says which lines were acquired, shape (ky,) or
+    (kz, ky); without it, those that are not zero. Acquired lines stay as they are.
+
+    Raises:
+        DataError: where lines are not sampled on a lattice, or the calibration does not suffice.
+    """
+    samples = as_tensor(kspace)
+    if samples.ndim == 3:
+        samples = samples[:, None]
+    if sampled is None:
+        sampled = (samples != 0).any(-1).any(0).cpu().numpy()
+    sampled = np.atleast_2d(sampled)
+    lattice = sampling_lattice(sampled)
+    weights = grappa_weights(calibration, lattice.acceleration, kernel, regularization)
+    hybrid = centred_ifft(samples, (-1,))
+    hybrid[:, ~torch.from_numpy(lattice.mask)] = 0
+    filled = samples.clone()
+    missing = ~sampled
+    filled[:, torch.from_numpy(missing)] = centred_fft(grappa_lines(hybrid, missing, weights), (-1,))
+    return as_given(filled.reshape(kspace.shape), kspace)
+
+
+def _check_channels(weights: GrappaWeights, n_channels: int) -> None:
+    if weights.n_channels != n_channels:
+        raise DataError(
+            f"the calibration lines have {weights.n_channels} channels, the image {n_channels}; they must be those of "
+            "one set of coils"
+        )
