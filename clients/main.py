@@ -16,6 +16,7 @@ from pathlib import Path
 from echotrain import __version__
 from echotrain.mrd.errors import EchotrainError
 from echotrain.server.folder import default_sessions_folder
+from echotrain.server.settings import DEFAULT_MRD_ADDRESS
 from echotrain.server.wire import DEFAULT_ADDRESS
 
 from .pace import parse_speed
@@ -104,6 +105,18 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", parents=[common, places, sessions], help="run the server")
     serve.add_argument("--bind", default=DEFAULT_ADDRESS, help="address of the native protocol (default %(default)s)")
+    serve.add_argument(
+        "--mrd",
+        default=DEFAULT_MRD_ADDRESS,
+        metavar="HOST:PORT|off",
+        help="address of the MRD protocol, as Gadgetron and FIRE clients speak it (default %(default)s)",
+    )
+    serve.add_argument(
+        "--openrecon", metavar="NAME|FILE", help="chain for clients that name the configuration openrecon"
+    )
+    serve.add_argument(
+        "--idle", type=_at_least_0(float), default=1800.0, metavar="SECONDS", help="an MRD client may say nothing"
+    )
     serve.add_argument("--warm", type=_at_least_0(int), default=1, metavar="N", help="workers that stand ready")
     serve.add_argument(
         "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"

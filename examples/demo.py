@@ -22,7 +22,8 @@ def main() -> None:
         *("--noise", "0.01", "--correlation", "0.4", "--tr-ms", "5"),
     )
 
-    command = [*ECHOTRAIN, "serve", "--bind", "tcp://127.0.0.1:*", "--sessions", str(folder / "sessions")]
+    command = [*ECHOTRAIN, "serve", "--bind", "tcp://127.0.0.1:*", "--mrd", "127.0.0.1:0"]
+    command += ["--sessions", str(folder / "sessions")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -65,10 +65,15 @@ class SessionFolder:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the client asked for: config, parameters, label."""
+        """What the client asked for: config, parameters, label; of some, options and notes."""
         try:
             found = json.loads((self.path / "session.json").read_text())
-            return {name: found[name] for name in ("config", "parameters", "label")}
+            return {
+                "options": {},
+                "notes": [],
+                **found,
+                **{name: found[name] for name in ("config", "parameters", "label")},
+            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SessionError(f"session {self.id} cannot be read: {error}") from error
 

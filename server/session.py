@@ -46,7 +46,10 @@ class Session:
         self.ready = False
         self.over = False
         """Whether the chain has given all that it will."""
-        self._ended = any(event["event"] == "ended" for event in folder.events())
+        self.output_window = settings.output_window
+        """How much output may be under way to the client [bytes]."""
+        self.ended = any(event["event"] == "ended" for event in folder.events())
+        """Whether the input is all there."""
         self._result: Done | Error | None = None
         self.told = False
         """Whether the client was sent the result."""
@@ -66,7 +69,7 @@ class Session:
         self.held = os.fstat(self._input_file).st_size
         if self.held == 0:
             try:
-                self._append([header])
+                self._write([header])
             except StorageError:
                 os.close(self._input_file)
                 raise
@@ -82,7 +85,7 @@ class Session:
         """
         if not self.ready:
             raise ProtocolError("data came before the session was opened; wait for `opened`")
-        if self._ended:
+        if self.ended:
             raise ProtocolError("data came after the end of the scan")
         if offset > self.held:
             raise ProtocolError(f"bytes {self.held} to {offset} of the input are missing; send again from {self.held}")
@@ -92,9 +95,17 @@ class Session:
         for payload in payloads:
             new.append(memoryview(payload)[max(0, self.held - offset) :])
             offset += len(payload)
-        self._append(new)
+        self.append(new)
+
+    def append(self, parts: Sequence[Any]) -> None:
+        """Append bytes that follow on what is held.
+
+        Raises:
+            StorageError: where they cannot be written.
+        """
+        self._write(parts)
         self._wake_worker()
-        if self._credit - self.held < self._settings.input_window // 2:
+        if self.ready and self._credit - self.held < self._settings.input_window // 2:
             self._grant()
 
     def end(self, offset: int) -> None:
@@ -103,13 +114,12 @@ class Session:
         Raises:
             ProtocolError: where not all of it is held.
         """
-        if self._ended:
+        if self.ended:
             return
         if offset != self.held:
             raise ProtocolError(f"the scan ends at {offset}, but {self.held} bytes are held; send again from there")
-        self._append([encode(Close())])
-        self._ended = True
-        self.folder.write_event("ended", bytes=self.held)
+        self._write([encode(Close())])
+        self._note_end()
         self._wake_worker()
 
     def acknowledge(self, offset: int) -> None:
@@ -149,6 +159,8 @@ class Session:
                 self._wake_worker()
             case ["output", size]:
                 self._take_output(size)
+            case ["closed"]:
+                self._note_end()
             case ["ready"]:
                 self.ready = True
                 self._grant(Opened)
@@ -187,7 +199,7 @@ class Session:
 
     # -- within ---------------------------------------------------------------------------------------------------
 
-    def _append(self, parts: Sequence[Any]) -> None:
+    def _write(self, parts: Sequence[Any]) -> None:
         size = sum(map(len, parts))
         try:
             written = os.writev(self._input_file, parts)
@@ -200,10 +212,15 @@ class Session:
             raise no_room(error, self.folder.path) from error
         self.held += size
 
+    def _note_end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.folder.write_event("ended", bytes=self.held)
+
     def _wake_worker(self) -> None:
-        if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self._ended):
+        if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self.ended):
             self._asleep_at = -1
-            self.worker.send(self._ended)
+            self.worker.send(self.ended)
 
     def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
         self._credit = self.held + self._settings.input_window
@@ -234,7 +251,7 @@ class Session:
 
     def _forward(self) -> None:
         """Send as much output as the window allows, and the result when all is sent."""
-        while self.send and self._sendable and self._sent - self._acknowledged < self._settings.output_window:
+        while self.send and self._sendable and self._sent - self._acknowledged < self.output_window:
             count, end = 0, self._sent
             while self._sendable and (not count or self._sendable[0] - self._sent <= SENT_AT_ONCE):
                 end = self._sendable.popleft()
@@ -303,7 +320,7 @@ class Session:
     def _running_gadgets(self) -> str:
         try:
             marks = self.folder.running.read_bytes()
-            gadgets = list(parse_xml(self.folder.chain.read_bytes(), "the chain", EchotrainError))
+            gadgets = list(parse_xml(self.folder.chain.read_bytes(), "the chain", EchotrainError).iter("gadget"))
         except (OSError, EchotrainError):
             return ""
         return " or ".join(gadgets[mark - 1].get("name", "") for mark in marks if 0 < mark <= len(gadgets))

@@ -9,6 +9,8 @@ from pathlib import Path
 from .folder import default_sessions_folder
 from .wire import DEFAULT_ADDRESS
 
+DEFAULT_MRD_ADDRESS = "127.0.0.1:9002"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -17,6 +19,15 @@ class Settings:
     bind: str = DEFAULT_ADDRESS
     sessions: Path = field(default_factory=default_sessions_folder)
     """Folder in which each session gets a folder of logs."""
+
+    noise: Path | None = None
+    """Folder in which noise is kept for later scans; `noise` in that of the sessions unless given."""
+
+    mrd: str = DEFAULT_MRD_ADDRESS
+    """Host and port of the MRD protocol over TCP; empty for none."""
+
+    openrecon: str = ""
+    """The chain that stands for the configuration `openrecon`, the only one that OpenRecon names."""
 
     gadget_folders: Sequence[Path] = ()
     packages: Sequence[str] = ()
@@ -30,6 +41,9 @@ class Settings:
 
     output_window: int = 64 << 20
     """How much output may be under way to a client that has not acknowledged it [bytes]."""
+
+    idle: float = 1800.0
+    """How long an MRD client may send nothing, or take nothing, in the midst of a scan [s]."""
 
     patience: float = 60.0
     """How long a session waits for a client that has gone [s]."""

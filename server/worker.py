@@ -27,7 +27,22 @@ import scipy.fft
 import torch
 
 from echotrain.gadgets.tensors import N_CORES
-from echotrain.mrd import Acquisitions, Close, Header, HeaderText, Image, Item, encode, parse_header
+from echotrain.mrd import (
+    Acquisitions,
+    Close,
+    ConfigName,
+    ConfigText,
+    Header,
+    HeaderText,
+    Image,
+    Item,
+    Noise,
+    Query,
+    Response,
+    Text,
+    encode,
+    parse_header,
+)
 from echotrain.mrd.errors import EchotrainError, StreamError
 
 from .allocator import keep_freed_buffers
@@ -36,8 +51,12 @@ from .chain_graph import IMAGES, LINES, Place
 from .chain_xml import chain_xml
 from .configs import find_config
 from .folder import SessionFolder, no_room
+from .information import answer
 from .log_reader import LogReader
+from .noise_store import noise_store
+from .options import with_options
 from .registry import Registry
+from .session_noise import SessionNoise
 from .settings import Settings
 
 QUEUED_UNITS = 2  # items between the two stages
@@ -107,6 +126,8 @@ class _Run:
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
             self._output = _OutputLog(self._folder, header)
+            for note in self._notes:
+                self._write(Text(note))
             intake.start()
             while (onward := self._next()) is not None:
                 if isinstance(onward, _Failed):
@@ -130,10 +151,13 @@ class _Run:
         registry = Registry(self._settings.gadget_folders, self._settings.packages)
         description = find_config(request["config"], self._settings.config_folders)
         description = description.with_parameters(request["parameters"])
+        description, unknown = with_options(description, registry, request["options"])
+        self._notes = [*request["notes"], *description.notes, *unknown]
         self._chain: Chain = build_chain(description, registry)
         self._chain.entered = lambda index: self._mark(0, index)
         self._folder.chain.write_text(chain_xml(description, self._chain.gadgets))
         self._chain.start(header)
+        self._noise = SessionNoise(noise_store(self._settings), self._folder, header)
         return LogReader(self._folder.input), header
 
     def _intake(self, reader: LogReader) -> None:
@@ -155,15 +179,21 @@ class _Run:
 
     def _items(self, reader: LogReader) -> Any:
         """The items of the log until it is closed; asks the front to be woken when there is nothing to read."""
+        yield from self._noise.found(self._chain.gadgets)
         seen, ended, nap = 0, False, SHORTEST_NAP
         while True:
             size = reader.size()
             if size > seen:
                 seen = size
                 for item in reader.read(size):
-                    if not isinstance(item, HeaderText):
+                    if isinstance(item, Query):
+                        yield Response(item.correlation_id, answer(item.key))
+                    elif isinstance(item, ConfigName | ConfigText):
+                        raise StreamError("a configuration came in the midst of data; it is sent first, and once")
+                    elif not isinstance(item, HeaderText):
                         yield item
                 if reader.closed:
+                    self._send("closed")
                     return
                 self._mark(0, -1)
                 time.sleep(nap)
@@ -187,6 +217,10 @@ class _Run:
     def _write(self, item: Any) -> None:
         if isinstance(item, Image):
             self._statistics["images"] += 1
+        if isinstance(item, Noise):
+            item = self._noise.kept(item)
+            if item is None:
+                return
         self._output.write(item)
         self._send("output", self._output.size)
 

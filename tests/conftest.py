@@ -25,7 +25,7 @@ TEST_GADGETS = ROOT / "tests" / "integration" / "gadgets_for_tests"
 START_SECONDS = 60  # for a server on a busy machine
 
 SmallScan = namedtuple("SmallScan", "header batches")
-Server = namedtuple("Server", "address process sessions")
+Server = namedtuple("Server", "address process sessions mrd")
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +79,16 @@ def as_stream():
 
 @contextmanager
 def _running_server(sessions, *options):
-    command = [sys.executable, "-m", "echotrain.clients.main", "serve", "--bind", "tcp://127.0.0.1:*"]
+    command = [sys.executable, "-m", "echotrain.clients.main", "serve"]
+    command += ["--bind", "tcp://127.0.0.1:*", "--mrd", "127.0.0.1:0"]
     command += ["--sessions", str(sessions), "--gadgets", str(TEST_GADGETS), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             select.select([process.stdout], [], [], START_SECONDS)
             ready = process.stdout.readline()
             assert ready.startswith("ready"), process.stderr.read()
-            yield Server(ready.split()[2].rstrip(","), process, Path(sessions))
+            words = ready.replace(",", "").split()
+            yield Server(words[2], process, Path(sessions), words[5] if "MRD" in words else "")
         finally:
             process.terminate()
             try:

@@ -9,14 +9,17 @@ from dataclasses import replace
 from echotrain.server.allocator import keep_freed_buffers
 from echotrain.server.front import Front
 
-from . import local_settings
+from . import config_text, local_settings
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one line that starts with `ready` once the door is open, and serve."""
+    """Print one line that starts with `ready` once the doors are open, and serve."""
     settings = replace(
         local_settings(options),
         bind=options.bind,
+        mrd="" if options.mrd == "off" else options.mrd,
+        openrecon=config_text(options.openrecon) if options.openrecon else "",
+        idle=options.idle,
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
         patience=options.patience,
@@ -27,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
         signal.signal(number, lambda _number, _frame: front.stop())
     try:
         front.wait_until_warm()
-        print(f"ready at {front.address}, sessions in {settings.sessions}", flush=True)
+        mrd = f"MRD at {front.mrd.address}, " if front.mrd else ""
+        print(f"ready at {front.native.address}, {mrd}sessions in {settings.sessions}", flush=True)
         front.serve()
     finally:
         front.close()

@@ -137,13 +137,28 @@ def test_a_port_that_is_taken_is_one_line_and_status_1(server, tmp_path):
     assert "Address already in use" in line
 
 
+def test_a_port_of_the_mrd_door_that_is_taken_is_one_line_and_status_1(server, tmp_path):
+    ended = serve("--bind", "tcp://127.0.0.1:*", "--mrd", server.mrd, "--sessions", str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    (line,) = ended.stderr.splitlines()
+    assert server.mrd in line
+    assert "Address already in use" in line
+    assert "--mrd" in line
+
+
 def test_an_address_or_folder_that_cannot_be_is_one_line_and_status_1(tmp_path):
     (tmp_path / "file").write_text("")
-    for options in (["--bind", "nonsense"], ["--bind", "tcp://127.0.0.1:*", "--sessions", str(tmp_path / "file")]):
+    bound = ["--bind", "tcp://127.0.0.1:*"]
+    for options, words in {
+        ("--bind", "nonsense"): "cannot serve at nonsense",
+        (*bound, "--mrd", "nonsense"): "cannot serve MRD at 'nonsense'",
+        (*bound, "--mrd", "127.0.0.1:99999"): "cannot serve MRD at '127.0.0.1:99999'",
+        (*bound, "--sessions", str(tmp_path / "file")): "cannot keep sessions in",
+    }.items():
         ended = serve("--sessions", str(tmp_path), *options)
         assert (ended.returncode, ended.stdout) == (1, "")
         (line,) = ended.stderr.splitlines()
-        assert "cannot serve at" in line
+        assert words in line
 
 
 def test_a_client_that_vanishes_is_let_go(running_server, tmp_path, small_scan, eventually):

@@ -15,7 +15,7 @@ def test_a_session_is_found_again_with_what_was_asked(tmp_path):
     made = create_session(tmp_path / "new" / "root", REQUEST, b"<xml/>")
     found = find_session(tmp_path / "new" / "root", made.id)
     assert found == made
-    assert found.request == REQUEST
+    assert found.request == {**REQUEST, "options": {}, "notes": []}
     assert found.header.read_bytes() == b"<xml/>"
 
 
