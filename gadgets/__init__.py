@@ -11,9 +11,11 @@ from .gadget import Gadget
 from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import ScaleIntensity, ToInteger
+from .multiply import MultiplyIntensity
 from .parameters import parameter
 from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
+from .series import NumberSeries
 
 __all__ = [
     "CollectKSpace",
@@ -26,6 +28,8 @@ __all__ = [
     "FourierTransform",
     "Gadget",
     "Grappa",
+    "MultiplyIntensity",
+    "NumberSeries",
     "PadAsymmetricEcho",
     "Prewhiten",
     "RemoveOversampling",
