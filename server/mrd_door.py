@@ -41,11 +41,12 @@ class MrdDoor:
         host, _, port = settings.mrd.rpartition(":")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
+            if not port.isdecimal() or int(port) > 65535:
+                raise OSError("it is not HOST:PORT")
             self._listener = socket.create_server((host.strip("[]"), int(port)), family=family, backlog=128)
-        except (OSError, ValueError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except OSError as error:
             raise StorageError(
-                f"cannot serve MRD at {settings.mrd!r}: {reason}; give --mrd another HOST:PORT, or off"
+                f"cannot serve MRD at {settings.mrd!r}: {error.strerror or error}; give --mrd another HOST:PORT, or off"
             ) from error
         self._listener.setblocking(False)
         host, port = self._listener.getsockname()[:2]
