@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from echotrain.mrd import Item, parse_header
+from echotrain.mrd import Item, Noise, parse_header
 from echotrain.server.chain import Chain, build_chain
 from echotrain.server.configs import find_config
 from echotrain.server.registry import Registry
@@ -22,16 +22,18 @@ def make_chain(config: str, parameters: Mapping[str, str], settings: Settings) -
 
 
 def reconstruct(
-    items: Iterable[Item],
+    items: Iterable[Item | Noise],
     header: bytes,
     config: str,
     parameters: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Iterator[Item]:
-    """What the chain gives for a scan, as it is made.
+    """What the chain gives for a scan, as it is made; noise for other scans is not kept.
+
+    A `Noise` ahead of the other items is that of the measurement that the scan depends on.
 
     Raises:
         EchotrainError: where chain, header or data do not fit.
     """
     chain = make_chain(config, parameters or {}, settings or Settings())
-    yield from chain.run(parse_header(header), items)
+    yield from (item for item in chain.run(parse_header(header), items) if not isinstance(item, Noise))

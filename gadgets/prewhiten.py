@@ -188,8 +188,8 @@ class Prewhiten(Gadget[Acquisitions | Noise, Acquisitions | Noise]):
         if not (wanted := self._header.noise_dependency):
             return f"{before} the header names no noise measurement; acquire noise"
         return (
-            f"{before} noise of measurement {wanted[:60]}, which the header names, is not known here; run that scan "
-            "through this server first, or put its noise lines at the start of this one"
+            f"{before} noise of measurement {wanted[:60]}, which the header names, is not known here; send both scans "
+            "to one server, that of the noise first, or put its noise lines at the start of this one"
         )
 
     def _origin(self, noise: Noise) -> str:

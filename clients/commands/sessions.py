@@ -7,15 +7,21 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain
 
-from echotrain.mrd import HeaderText, Image, Item, Text, encode
+from echotrain.mrd import HeaderText, Image, Item, Noise, Text, encode, parse_header
 from echotrain.mrd.errors import SessionError
 from echotrain.mrd.hdf5_images import ImageWriter
 from echotrain.server.folder import SessionFolder, all_sessions, find_session
 from echotrain.server.log_reader import LogReader
+from echotrain.server.noise_store import noise_for, noise_store
+from echotrain.server.settings import Settings
 
 from ..recon import reconstruct
 from . import config_text, local_settings
+
+NOT_STATES = ("client away", "noise", "noise kept", "noise not kept")
+"""Events that say nothing of how far a session is."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,6 +42,12 @@ def _list(options: argparse.Namespace) -> None:
         print(
             f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {_printable(config):16}  {_printable(request['label'])}"
         )
+    for noise in noise_store(Settings(sessions=options.sessions)).all():
+        if not isinstance(noise, Noise):
+            print(f"noise  damaged  {_printable(noise.message)}")
+            continue
+        name = _printable(noise.measurement_id[:60]) or f"at {_printable(noise.scanner)}"
+        print(f"noise  {name}  {noise.age(time.time())} old  {noise}")
 
 
 def _printable(text: str) -> str:
@@ -47,7 +59,7 @@ def _state(folder: SessionFolder) -> str:
     """The last thing that is known of a session: opened, ended, done, error or left."""
     state = "empty"
     for event in folder.events():
-        if event["event"] != "client away" and (state, event["event"]) != ("error", "ended"):
+        if event["event"] not in NOT_STATES and (state, event["event"]) != ("error", "ended"):
             state = str(event["event"])
     return state
 
@@ -73,13 +85,15 @@ def _retry(options: argparse.Namespace) -> None:
     config = config_text(options.config) if options.config else request["config"]
     parameters = {**({} if options.config else request["parameters"]), **dict(options.settings)}
     header = folder.header.read_bytes()
+    kept = noise_store(Settings(sessions=options.sessions))
+    items = chain(noise_for(kept, folder, parse_header(header)), _logged(folder))
     n_images = 0
     partial = folder.output.with_suffix(".partial")
     with contextlib.ExitStack() as files:
         output = files.enter_context(partial.open("wb"))
         output.write(encode(HeaderText(header)))
         writer = files.enter_context(ImageWriter(options.output, header_xml=header)) if options.output else None
-        for item in reconstruct(_logged(folder), header, config, parameters, local_settings(options)):
+        for item in reconstruct(items, header, config, parameters, local_settings(options)):
             output.write(encode(item))
             if isinstance(item, Text):
                 print(item.text, file=sys.stderr)

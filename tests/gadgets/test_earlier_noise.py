@@ -158,10 +158,10 @@ def test_a_measurement_that_is_not_known_is_named_with_what_to_do(rng):
     (text,) = texts(items)
     assert "lines pass as they are" in text
     assert "noise of measurement ../7_4xxx" in text
-    assert "run that scan through this server first" in text
+    assert "send both scans to one server, that of the noise first, or" in text
     assert len(text) < 400
     assert items[1:] == [data, data]
-    with pytest.raises(DataError, match="measurement 7_4, which the header names, is not known here; run that scan"):
+    with pytest.raises(DataError, match="measurement 7_4, which the header names, is not known here; send both"):
         given(started(header=naming("7_4"), missing="fail"), data)
 
 

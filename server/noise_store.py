@@ -1,0 +1,181 @@
+"""Noise of measurements in files, so that later scans that name them find it, whichever process runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from echotrain.gadgets.noise import distinct_names
+from echotrain.mrd import DependencyQuery, Header, Noise, Text
+from echotrain.mrd.errors import DataError, StorageError
+from echotrain.mrd.meta import meta_xml
+
+from .folder import SessionFolder, no_room
+from .settings import Settings
+
+OLDEST = 24 * 3600.0  # [s] that noise may be old for a scan whose header names none
+GADGETRON_PREFIX = "GadgetronNoiseCovarianceMatrix_"
+
+_FACTS = ("dwell_us", "n_samples", "channel_bits", "coil_names", "measurement_id", "scanner", "time")
+
+
+class NoiseStore:
+    """A folder with one file for each measurement, which the owner alone may read.
+
+    Files appear whole or not at all, and are named by a hash, so that an id from a stranger reaches nothing else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, noise: Noise) -> None:
+        """Keep noise by its measurement id, in the place of what was there; without one by scanner, coils and time.
+
+        Raises:
+            DataError: where neither is known, so that no later scan could find it.
+            StorageError: where it cannot be written.
+        """
+        if not noise.measurement_id and not (noise.scanner and noise.coil_names):
+            raise DataError(
+                "the header has neither a measurementID nor the names of all coils and a station, device or "
+                "institution; no later scan could find it without either"
+            )
+        key = noise.measurement_id or json.dumps([noise.scanner, noise.coil_names, noise.time])
+        facts = json.dumps({name: getattr(noise, name) for name in _FACTS})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, partial = tempfile.mkstemp(dir=self.folder, suffix=".partial")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(file, covariance=noise.covariance, facts=np.array(facts))
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(partial).replace(self._path(key))
+            finally:
+                Path(partial).unlink(missing_ok=True)
+        except OSError as error:
+            raise no_room(error, self.folder) from error
+
+    def find(self, measurement_id: str) -> Noise | None:
+        """The noise of a measurement; its id may be anything that a stranger says.
+
+        Raises:
+            StorageError: where its file is damaged.
+        """
+        path = self._path(measurement_id)
+        return _read(path) if measurement_id and path.exists() else None
+
+    def latest(self, scanner: str, coil_names: Sequence[str], now: float) -> Noise | None:
+        """The newest noise of a scanner with at least these coils, measured in the 24 hours before `now`.
+
+        Never any where the scanner or the name of a coil is not known. Files that are damaged are passed over.
+        """
+        names = distinct_names(coil_names, len(coil_names))
+        if not (scanner and names):
+            return None
+        matching = (
+            noise
+            for noise in self.all(since=now - OLDEST)
+            if isinstance(noise, Noise)
+            and noise.scanner == scanner
+            and set(names) <= set(noise.coil_names)
+            and 0 <= now - noise.time <= OLDEST
+        )
+        return max(matching, key=lambda noise: noise.time, default=None)
+
+    def all(self, since: float = 0.0) -> Iterator[Noise | StorageError]:
+        """All that was kept after `since` [s since the epoch], oldest first; an error where a file is damaged."""
+        written = {path: path.stat().st_mtime for path in self.folder.glob("*.npz")}
+        for path in sorted(written, key=written.__getitem__):
+            if written[path] >= since:
+                try:
+                    yield _read(path)
+                except StorageError as error:
+                    yield error
+
+    def _path(self, key: str) -> Path:
+        return self.folder / (hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest() + ".npz")
+
+
+def _read(path: Path) -> Noise:
+    """The noise in a file.
+
+    Raises:
+        StorageError: where it is damaged.
+    """
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            covariance, facts = file["covariance"], json.loads(str(file["facts"]))
+        n_channels = len(covariance)
+        facts["channel_bits"], facts["coil_names"] = tuple(facts["channel_bits"]), tuple(facts["coil_names"])
+        if covariance.shape != (n_channels, n_channels) or covariance.dtype != np.complex128:
+            raise ValueError("its covariance has another shape or type")
+        return Noise(covariance, **{name: facts[name] for name in _FACTS})
+    except Exception as error:  # bytes that changed can fail in any way
+        raise StorageError(
+            f"the file of kept noise {path} is damaged ({type(error).__name__}: {error}); "
+            "send the noise scan again, or delete the file"
+        ) from error
+
+
+def noise_store(settings: Settings) -> NoiseStore:
+    """Where a server with these settings keeps noise."""
+    return NoiseStore(settings.noise or settings.sessions / "noise")
+
+
+def scan_time(folder: SessionFolder) -> float:
+    """When a session was opened first, so when its scan was, however often it runs [s since the epoch]."""
+    return next((float(event["time"]) for event in folder.events()), time.time())
+
+
+def noise_for(store: NoiseStore, folder: SessionFolder, header: Header) -> Iterator[Noise | Text]:
+    """The noise that a session's scan depends on: that which its header names, or the latest of its scanner and coils.
+
+    Nothing where there is none; words for the client where it cannot be read.
+    """
+    try:
+        if header.noise_dependency:
+            found = store.find(header.noise_dependency)
+        else:
+            found = store.latest(header.scanner, header.coil_names, scan_time(folder))
+    except StorageError as error:
+        yield Text(f"Noise: {error.message}")
+        return
+    if found is not None:
+        yield found
+
+
+def dependency_answer(store: NoiseStore) -> DependencyQuery:
+    """The names of all noise that is kept, as Gadgetron answers the configuration gtquery.xml."""
+    names = [
+        GADGETRON_PREFIX + noise.measurement_id
+        for noise in store.all()
+        if isinstance(noise, Noise) and noise.measurement_id
+    ]
+    return DependencyQuery(meta_xml({"NoiseDependencies": names or "Dummy"}).decode())
+
+
+def noise_summary(store: NoiseStore, name: str) -> DependencyQuery:
+    """What is known of a measurement's noise, as Gadgetron's NoiseSummaryGadget says; `name` with or without prefix."""
+    try:
+        noise = store.find(name.removeprefix(GADGETRON_PREFIX))
+    except StorageError:  # Gadgetron's clients know no third answer, and send the noise again
+        noise = None
+    if noise is None:
+        return DependencyQuery(meta_xml({"status": "failed"}).decode())
+    summary = {
+        "noise_dwell_time_us": noise.dwell_us,
+        "min_sigma": float(noise.deviations.min()),
+        "max_sigma": float(noise.deviations.max()),
+        "mean_sigma": float(noise.deviations.mean()),
+        "channels": noise.n_channels,
+        "status": "success",
+    }
+    return DependencyQuery(meta_xml({key: str(value) for key, value in summary.items()}).decode())
