@@ -10,6 +10,7 @@ import pytest
 from echotrain.clients.client import open_scan
 from echotrain.clients.main import main
 from echotrain.mrd import Image, read_images
+from echotrain.server.folder import all_sessions
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -104,9 +105,9 @@ def test_a_server_that_is_not_there_is_one_line(scan_file, tmp_path, monkeypatch
 
 
 def test_sessions_of_the_server_are_listed_shown_run_again_and_deleted(replay, server, reconstructed, tmp_path, capsys):
-    before = set(server.sessions.iterdir())
+    before = {session.id for session in all_sessions(server.sessions)}
     replay()
-    (folder,) = set(server.sessions.iterdir()) - before
+    (folder,) = [session.path for session in all_sessions(server.sessions) if session.id not in before]
     places = ["--sessions", str(server.sessions)]
 
     assert main(["sessions", "list", *places]) == 0
