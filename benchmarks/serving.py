@@ -17,6 +17,7 @@ class Server:
     """A running server."""
 
     address: str
+    mrd: tuple[str, int]
     pid: int
     sessions: Path
 
@@ -38,7 +39,9 @@ def running_server(*options: str, parent: Path | None = None) -> Iterator[Server
             ready = process.stdout.readline()
             if not ready.startswith("ready"):
                 raise RuntimeError(f"the server did not start: {ready!r}")
-            yield Server(ready.split()[2].rstrip(","), process.pid, Path(folder))
+            words = ready.replace(",", "").split()
+            host, _, port = words[5].rpartition(":")
+            yield Server(words[2], (host, int(port)), process.pid, Path(folder))
         finally:
             process.terminate()
             process.communicate(timeout=30)
