@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from echotrain.mrd.errors import DataError
+
 from .filters import kspace_filter
 from .fourier import centred_ifft
 from .tensors import Array, as_given, as_tensor
@@ -67,23 +69,31 @@ def adaptive_coil_maps(images: Array, width: int = 5, iterations: int = 5) -> Ar
     return as_given(maps.div_(norm), images)
 
 
-def calibration_coil_maps(calibration: Array, block: Sequence[slice], width: int = 5, iterations: int = 5) -> Array:
-    """Adaptive coil maps from calibration lines. Shape (channel, kz, ky, kx) or (channel, ky, kx), k-space.
+def smooth_images(calibration: Array, centre: Sequence[int], shape: Sequence[int]) -> Array:
+    """Images of low resolution from a block of k-space without gaps, for coil maps. Shape (channel, ...).
 
-    The part of `block`, the samples that are there along each axis but the first, that is symmetric about the centre of
-    k-space makes a smooth image by a Hann window.
+    `centre` is the index of the centre of k-space along each axis of the block but the first, and `shape` that of the
+    images. The part of the block that is symmetric about the centre is taken, under a Hann window.
+
+    Raises:
+        DataError: where the centre is not in the block.
     """
-    lines = as_tensor(calibration)
-    smooth = torch.zeros_like(lines)
-    parts, windows = [slice(None)], torch.ones(1, device=lines.device)
-    for part, n in zip(block, lines.shape[1:], strict=True):
-        centre = n // 2
-        reach = max(0, min(centre - part.start, part.stop - 1 - centre))
-        parts.append(slice(centre - reach, centre + reach + 1))
-        windows = windows[..., None] * torch.from_numpy(kspace_filter("hann", 2 * reach + 1)).to(lines.device)
-    smooth[tuple(parts)] = lines[tuple(parts)] * windows
-    images = centred_ifft(smooth, tuple(range(1, lines.ndim)))
-    return as_given(adaptive_coil_maps(images, width, iterations), calibration)
+    block = as_tensor(calibration)
+    smooth = block.new_zeros(len(block), *shape)
+    source, target = [slice(None)], [slice(None)]
+    window = torch.ones(1, device=block.device)
+    for middle, n, size in zip(centre, block.shape[1:], shape, strict=True):
+        if not 0 <= middle < n:
+            raise DataError(
+                f"the calibration lines do not reach the centre of k-space, which is {max(-middle, middle - n + 1)} off; "
+                "acquire calibration lines around the centre"
+            )
+        reach = min(middle, n - 1 - middle, (size - 1) // 2)
+        source.append(slice(middle - reach, middle + reach + 1))
+        target.append(slice(size // 2 - reach, size // 2 + reach + 1))
+        window = window[..., None] * torch.from_numpy(kspace_filter("hann", 2 * reach + 1)).to(block.device)
+    smooth[tuple(target)] = block[tuple(source)] * window
+    return as_given(centred_ifft(smooth, tuple(range(1, block.ndim))), calibration)
 
 
 def _dominant_channel(channels: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from echotrain.mrd import Header, Image, KSpace
 from echotrain.mrd.errors import DataError, ParameterError
 
-from .coils import adaptive_coil_maps, calibration_coil_maps, combine
+from .coils import adaptive_coil_maps, combine, smooth_images
 from .fourier import FourierTransform, centred_fft, centred_ifft
 from .gadget import Gadget
 from .grappa_weights import GrappaWeights, g_factor, grappa_lines, grappa_unmixing, grappa_weights, unmix
@@ -77,7 +77,7 @@ class Grappa(Gadget[KSpace, Image]):
         False, "Scale images so that noise of prewhitened lines has the deviation g instead of g times the root of R."
     )
     gfactor: bool = parameter(
-        False, "Give a map of the g-factor, times 100, after each calibration: series 20, 30 for the second encoding."
+        False, "Give a map of the g-factor, times 100, with each calibration: series 20, 30 for the second encoding."
     )
 
     def __init__(self, **values: Any) -> None:
@@ -128,39 +128,55 @@ class Grappa(Gadget[KSpace, Image]):
         for found, most, axis in zip(lattice.acceleration, announced, ("ky", "kz"), strict=True):
             if found > most > 1:
                 raise DataError(
-                    f"only one in {found} lines along {axis} is there, though the header's acceleration factor is "
-                    f"{most}; send all lines, or correct the header"
+                    f"neighbouring lines are {found} apart along {axis}, though the header's acceleration factor is "
+                    f"{most}; send the lines that are missing, or correct the header"
                 )
         return lattice
 
     def _calibrated(self, unit: KSpace, calibration: KSpace | None, lattice: Lattice, channels: Image) -> _Calibrated:
         """Weights, maps and unmixing of a unit; `calibration` is kept to know it again."""
         accelerated = max(lattice.acceleration) > 1
-        lines = unit.calibration or unit
-        if not accelerated and unit.calibration is None:
-            maps = adaptive_coil_maps(channels.data, self.width, self.iterations)
+        if accelerated or unit.calibration is not None:
+            block, centre = self._calibration_block(unit, lattice)
+            images = smooth_images(block, centre, channels.data.shape[1:])
+        else:
+            images = channels.data
+        maps = adaptive_coil_maps(images, self.width, self.iterations)
+        if not accelerated:
             return _Calibrated(calibration, lattice.acceleration, None, maps, maps.conj())
-        if lines.data.shape != unit.data.shape:
-            raise DataError(
-                f"calibration lines have {lines.n_channels} channels x {lines.data.shape[-1]} samples, the others "
-                f"{unit.n_channels} x {unit.data.shape[-1]}; they must be alike"
-            )
+        weights = grappa_weights(block, lattice.acceleration, self.kernel, self.regularization)
+        return _Calibrated(calibration, lattice.acceleration, weights, maps, grappa_unmixing(weights, maps))
+
+    def _calibration_block(self, unit: KSpace, lattice: Lattice) -> tuple[NDArray[np.complex64], tuple[int, ...]]:
+        """Lines without gaps, shape (channel, kz, ky, kx), and the index of the centre of k-space among them."""
+        lines = unit.calibration or unit
         planes, rows = dense_block(lines.sampled)
-        if accelerated and unit.calibration is None and rows.stop - rows.start < 2:
+        if unit.calibration is None and rows.stop - rows.start < 2:
             raise DataError(
                 "there are no calibration lines: none are flagged, and of the others only one in "
                 f"{lattice.acceleration[0]} along ky and {lattice.acceleration[1]} along kz was acquired; acquire the "
                 "centre of k-space without gaps, or separate calibration lines"
             )
+        if lines.n_channels != unit.n_channels:
+            raise DataError(
+                f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
+                "those of one set of coils"
+            )
+        block = lines.data[:, planes, rows]
+        if not np.isfinite(block).all():
+            raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
+        if lines.readout_in_image_space:
+            block = centred_fft(block, (-1,))
         # Samples that an asymmetric echo lacks are no calibration.
-        samples = slice(int(lines.head["discard_pre"]), lines.data.shape[-1] - int(lines.head["discard_post"]))
-        block = (planes, rows, samples)
-        kspace = centred_fft(lines.data, (-1,)) if lines.readout_in_image_space else lines.data
-        maps = calibration_coil_maps(kspace, block, self.width, self.iterations)
-        if not accelerated:
-            return _Calibrated(calibration, lattice.acceleration, None, maps, maps.conj())
-        weights = grappa_weights(kspace[(slice(None), *block)], lattice.acceleration, self.kernel, self.regularization)
-        return _Calibrated(calibration, lattice.acceleration, weights, maps, grappa_unmixing(weights, maps))
+        n_samples = block.shape[-1]
+        first = int(lines.head["discard_pre"])
+        block = block[..., first : n_samples - int(lines.head["discard_post"])]
+        encoding = self._header.encoding(int(unit.head["encoding_space_ref"]))
+        if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
+            # Their counters start anywhere, so that only their middle tells the centre, as with Gadgetron.
+            return block, (block.shape[1] // 2, block.shape[2] // 2, n_samples // 2 - first)
+        n_z, n_y = lines.sampled.shape
+        return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, n_samples // 2 - first)
 
     def _g_factor_map(self, known: _Calibrated, channels: Image) -> Image:
         """The g-factor as a complex image, so that gadgets on images treat it as the image that it belongs to."""

@@ -66,16 +66,19 @@ def _lattice(sampled: Mask, axis: str) -> NDArray[np.intp]:
 
 
 def dense_block(sampled: Mask) -> tuple[slice, slice]:
-    """The longest runs along kz and ky within which every line is sampled; (kz, ky), empty where there is none."""
-    planes = _longest_run(np.any(sampled, axis=1))
-    rows = _longest_run(np.all(sampled[planes], axis=0)) if planes.stop > planes.start else slice(0, 0)
-    return planes, rows
-
-
-def _longest_run(sampled: Mask) -> slice:
-    edges = np.flatnonzero(np.diff(sampled, prepend=False, append=False))
-    starts, stops = edges[::2], edges[1::2]
-    if not len(starts):
-        return slice(0, 0)
-    longest = int((stops - starts).argmax())
-    return slice(int(starts[longest]), int(stops[longest]))
+    """Lines without gaps around the one nearest to the centre, as slices of kz and ky. `sampled` is not empty."""
+    lines = np.argwhere(sampled)
+    nearest = lines[((lines - np.array(sampled.shape) // 2) ** 2).sum(axis=1).argmin()]
+    low, high = nearest.tolist(), (nearest + 1).tolist()
+    grown = True
+    while grown:
+        grown = False
+        for axis in range(2):
+            for end, step in ((low, -1), (high, 1)):
+                edge = end[axis] + min(step, 0)
+                beside = [slice(*ends) for ends in zip(low, high, strict=True)]
+                beside[axis] = slice(edge, edge + 1)
+                if 0 <= edge < sampled.shape[axis] and sampled[tuple(beside)].all():
+                    end[axis] += step
+                    grown = True
+    return slice(low[0], high[0]), slice(low[1], high[1])

@@ -55,5 +55,7 @@ class KSpace:
 
     def _unit(self, index: tuple[int, ...]) -> KSpace:
         calibration = self.calibration and self.calibration._unit(index)
+        if calibration is not None and not calibration.sampled.any():
+            calibration = None
         head = self.head[index].reshape(())
         return KSpace(self.data[index], self.sampled[index], head, (), calibration, self.readout_in_image_space)
