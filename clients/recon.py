@@ -28,12 +28,16 @@ def reconstruct(
     parameters: Mapping[str, str] | None = None,
     settings: Settings | None = None,
 ) -> Iterator[Item]:
-    """What the chain gives for a scan, as it is made; noise for other scans is not kept.
+    """What the chain gives for a scan, as it is made.
 
     A `Noise` ahead of the other items is that of the measurement that the scan depends on.
 
     Raises:
         EchotrainError: where chain, header or data do not fit.
     """
-    chain = make_chain(config, parameters or {}, settings or Settings())
-    yield from (item for item in chain.run(parse_header(header), items) if not isinstance(item, Noise))
+    yield from run_chain(make_chain(config, parameters or {}, settings or Settings()), header, items)
+
+
+def run_chain(chain: Chain, header: bytes, items: Iterable[Item | Noise]) -> Iterator[Item]:
+    """What a chain gives for a scan, but for noise, which is for a server to keep."""
+    return (item for item in chain.run(parse_header(header), items) if not isinstance(item, Noise))

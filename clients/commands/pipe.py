@@ -13,10 +13,10 @@ import select
 from collections.abc import Iterator
 from itertools import chain
 
-from echotrain.mrd import Close, ConfigName, ConfigText, Decoder, HeaderText, Item, Text, encode, parse_header
+from echotrain.mrd import Close, ConfigName, ConfigText, Decoder, HeaderText, Item, Text, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, StreamError
 
-from ..recon import make_chain
+from ..recon import make_chain, run_chain
 from . import config_text, local_settings
 
 READ_BYTES = 1 << 20  # at most at once; what has come is read without waiting for more
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         items = _items()
         header, before = _opening(items)
         output.send(header)
-        for item in gadgets.run(parse_header(header.xml), map(_for_chain, chain(before, items))):
+        for item in run_chain(gadgets, header.xml, map(_for_chain, chain(before, items))):
             output.send(item)
         output.send(Close())
     except (Exception, KeyboardInterrupt) as error:

@@ -1,5 +1,8 @@
 """Noise that came as a measurement of its own: kept by a server, and found again after its restart."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ismrmrd import xsd
@@ -7,7 +10,18 @@ from ismrmrd import xsd
 from echotrain.clients.client import open_scan
 from echotrain.clients.main import main
 from echotrain.clients.simulate import Scan, simulate
-from echotrain.mrd import Acquisitions, Flag, Image, Text, read_images, write_acquisitions
+from echotrain.mrd import (
+    Acquisitions,
+    Close,
+    Decoder,
+    Flag,
+    HeaderText,
+    Image,
+    Text,
+    encode,
+    read_images,
+    write_acquisitions,
+)
 from echotrain.mrd.errors import DataError
 from echotrain.server.folder import all_sessions
 
@@ -219,3 +233,12 @@ def test_without_a_server_the_client_is_told_where_noise_is_found(tmp_path, meas
     write_acquisitions(tmp_path / "scan.h5", renamed(measured.header, "d", "elsewhere"), measured.all)
     assert main(["recon", *files, "--set", "Prewhiten.missing=fail"]) == 0
     capsys.readouterr()
+
+
+def test_a_pipe_gives_images_of_a_scan_with_noise_lines_and_keeps_no_noise(measured):
+    records = [HeaderText(measured.header), *measured.all, Close()]
+    command = [sys.executable, "-m", "echotrain.clients.main", "pipe", "--config", "fft"]
+    stream = b"".join(bytes(encode(record)) for record in records)
+    ended = subprocess.run(command, input=stream, capture_output=True, timeout=50, check=True)
+    kinds = {type(item) for item in Decoder().feed(ended.stdout)}
+    assert kinds == {HeaderText, Text, Image, Close}
