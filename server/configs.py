@@ -1,4 +1,4 @@
-"""Chains by name: Echotrain's own and a site's folders of XML files."""
+"""Chains by name: Echotrain's own, those of Gadgetron's names, and a site's folders of XML files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from importlib import resources
 from pathlib import Path
 
 from echotrain.mrd.errors import ConfigError, nearest
+from echotrain.mrd.xml import parse_xml
 
+from . import gadgetron_later, gadgetron_xml
 from .chain_xml import ChainDescription, parse_chain
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -30,13 +32,14 @@ def find_config(config: str, folders: Sequence[Path] = ()) -> ChainDescription:
         ConfigError: where there is no such chain, or it cannot be read.
     """
     if config.lstrip().startswith("<"):
-        return parse_chain(config)
+        return parse_config(config)
     known = config_names(folders)
     name = config.removesuffix(".xml")
-    if not _NAME.fullmatch(name) or name not in known:
-        hint = nearest(name, known)
-        raise ConfigError(f"there is no configuration {config[:100]!r}; {hint}")
-    return read_config(known[name])
+    if _NAME.fullmatch(name) and name in known:
+        return read_config(known[name])
+    if name in gadgetron_later.CONFIGS:
+        raise ConfigError(f"{name} of Gadgetron is not yet supported ({gadgetron_later.CONFIGS[name]})")
+    raise ConfigError(f"there is no configuration {config[:100]!r}; {nearest(name, known)}")
 
 
 def read_config(path: Path) -> ChainDescription:
@@ -46,11 +49,21 @@ def read_config(path: Path) -> ChainDescription:
         ConfigError: where it cannot be read, or is no chain.
     """
     try:
-        return parse_chain(path.read_bytes())
+        return parse_config(path.read_bytes(), path.stem)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
+
+
+def parse_config(text: str | bytes, name: str = "gadgetron") -> ChainDescription:
+    """The chain that XML says, our own or a configuration of Gadgetron, which is called `name`.
+
+    Raises:
+        ConfigError: where it cannot be read.
+    """
+    root = parse_xml(text, "the chain", ConfigError)
+    return gadgetron_xml.parse_gadgetron(text, name) if root.tag in gadgetron_xml.ROOTS else parse_chain(text)
 
 
 def _xml_files(folder: Path) -> Iterable[Path]:

@@ -1,0 +1,329 @@
+"""Gadgetron's classes: their properties, and the gadgets of ours that do their work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .chain_xml import Step
+from .gadgetron_properties import Property, Served, Values, always, is_empty, is_negative, is_off, is_on, one_of, passed
+
+_COUNTERS = ("slice", "contrast", "phase", "repetition", "set", "average", "segment")  # as CollectKSpace names them
+_FILTERS = {"gaussian": "gaussian", "hanning": "hann", "taperedhanning": "tukey", "none": "none"}
+
+
+def _prewhiten(values: Values) -> Sequence[Step]:
+    return [Step("Prewhiten")] if is_on(values["perform_noise_adjust"]) else []
+
+
+def _collect(values: Values) -> Sequence[Step]:
+    """A bucket is cut where the trigger's counter changes and holds one value of the sorting counter.
+
+    Out of it, each combination of counters makes a buffer, in which those of N and S are kept together. Slices are kept
+    apart, as they are worked on one by one whether a buffer holds one or all of them.
+    """
+    names = ("trigger_dimension", "sorting_dimension", "N_dimension", "S_dimension")
+    trigger, sorting, *together = (values[name].lower() for name in names)
+    together += ["segment"] if is_on(values["ignore_segment"]) else []
+    split = [name for name in _COUNTERS if name not in together or name in (trigger, sorting)]
+    parameters = {"split": " ".join(split)}
+    if "average" not in split:
+        parameters["averages"] = "keep"
+    if trigger in ("", "none"):
+        parameters["trigger"] = "end"
+    return [Step("CollectKSpace", parameters)]
+
+
+def _dimension(value: str) -> bool:
+    return value.lower() in ("", "none", *_COUNTERS)
+
+
+def _extract(values: Values) -> Sequence[Step]:
+    mask = int(values["extract_mask"])
+    flags = {"magnitude": ("magnitude", 1), "phase": ("phase", 8), "real": ("real", 2), "imaginary": ("imag", 4)}
+    parts = [part for part, (name, bit) in flags.items() if mask & bit or is_on(values[f"extract_{name}"])]
+    if not parts:
+        raise ValueError("no part of the images is asked for")
+    return [Step("ComplexParts", {"parts": " ".join(parts)})]
+
+
+def _series(values: Values) -> Sequence[Step]:
+    """Series of Gadgetron's generic chains are numbered by encoding space + 1, as ours, and an offset."""
+    offset = int(values["image_series"])
+    return [Step("NumberSeries", {"first": str(offset + 1)})] if offset else []
+
+
+def _generic_fft(values: Values) -> Sequence[Step]:
+    maps = Step("CombineCoils", {"method": "adaptive", "width": values["coil_map_kernel_size_readout"]})
+    return [Step("FourierTransform"), *_series(values), maps]
+
+
+def _filter(values: Values) -> Sequence[Step]:
+    def by_axis(name: str) -> list[str]:
+        return [values[f"filter{axis}{name}"] for axis in ("RO", "E1", "E2")]
+
+    def told(name: str, along: list[str]) -> dict[str, str]:
+        return {name: " ".join(along[:1] if len(set(along)) == 1 else along)}
+
+    kinds = [_FILTERS[kind.lower()] for kind in by_axis("")]
+    parameters = told("kind", kinds) | told("sigma", by_axis("_sigma")) | told("width", by_axis("_width"))
+    return [Step("FilterImages", parameters)]
+
+
+def _scale(values: Values) -> Sequence[Step]:
+    if is_on(values["use_constant_scalingFactor"]) and float(values["scalingFactor"]) > 0:
+        return [Step("MultiplyIntensity", {"factor": values["scalingFactor"]})]
+    return [Step("ComplexParts"), Step("ScaleIntensity", {"percentile": "100", "target": "2048"})]
+
+
+def _compress(values: Values) -> Sequence[Step]:
+    return [Step("CompressCoils", {"channels": values["coils_out"], "threshold": "0"})]
+
+
+def _eigen_channels(values: Values) -> Sequence[Step]:
+    """A threshold below 0 keeps all channels, in another order, which changes no image."""
+    threshold = float(values["upstream_coil_compression_thres"])
+    channels = int(values["upstream_coil_compression_num_modesKept"])
+    if not is_on(values["upstream_coil_compression"]) or (threshold < 0 and not channels):
+        return []
+    return [Step("CompressCoils", {"channels": str(channels), "threshold": f"{max(threshold, 0):g}"})]
+
+
+def _generic_grappa(values: Values) -> Sequence[Step]:
+    parameters = {
+        "kernel": " ".join(values[f"grappa_kSize_{axis}"] for axis in ("RO", "E1", "E2")),
+        "regularization": values["grappa_reg_lamda"],
+        "width": values["coil_map_kernel_size_readout"],
+        "snr_units": "true",
+        "gfactor": str(is_on(values["send_out_gfactor"])).lower(),
+    }
+    return [Step("Grappa", parameters), *_series(values)]
+
+
+def _first_grappa(values: Values) -> Sequence[Step]:
+    parameters = {
+        "kernel": f"{values['block_size_samples']} {values['block_size_lines']}",
+        "regularization": values["convolution_kernel_threshold"],
+        "width": values["coil_map_estimation_ks"],
+    }
+    series = Step("NumberSeries", {"first": values["image_series"]})
+    return [Step("CollectKSpace"), Step("Grappa", parameters), series]
+
+
+_DIMENSION = Property("none", _dimension, f"it can be {', '.join(_COUNTERS)} or none")
+_ONE_COMPRESSION = "one compression serves all N and S"
+_SCALE_ONCE = "the scale is fixed by the first image of a series, whose maximum becomes 2048"
+
+_MAPS = {
+    "image_series": Property("0"),
+    "coil_map_algorithm": Property("Inati", lambda value: value == "Inati", "maps come of Inati's first method", True),
+    "coil_map_kernel_size_readout": Property("7"),
+    "coil_map_kernel_size_phase": Property("5", one_of(5), "the box is as wide as along the readout", True),
+    "coil_map_num_iter": Property("10"),
+    "coil_map_thres_iter": Property("1e-4"),
+}
+_SKIP = Property(
+    "Skip_processing_after_recon",
+    lambda value: value == "Skip_processing_after_recon",
+    "no attribute keeps images out",
+    True,
+)
+_NOISE = {
+    "noise_dependency_prefix": Property(""),
+    "noise_dependency_folder": Property(""),
+    "perform_noise_adjust": Property("true"),
+    "pass_nonconformant_data": Property("true", is_on, "lines without noise of their own are passed", True),
+    "noise_dwell_time_us_preset": Property("0", one_of(0), "the dwell time is that of the noise lines"),
+    "scale_only_channels_by_name": Property("", is_empty, "all channels are whitened together"),
+}
+
+_PCA = {
+    "uncombined_channels_by_name": Property("", is_empty, "all channels are combined"),
+    "present_uncombined_channels": Property("0"),
+}
+
+SERVED = (
+    Served(("NoiseAdjustGadget",), _prewhiten, _NOISE),
+    Served(("NoiseAdjustGadget_unoptimized",), _prewhiten, _NOISE),
+    Served(
+        ("PCACoilGadget", "CoilReductionGadget"),
+        _compress,
+        {
+            **_PCA,
+            "coils_out": Property("128"),
+            "coil_mask": Property("", is_empty, "the virtual channels with most signal are kept"),
+        },
+    ),
+    Served(("PCACoilGadget",), always(), _PCA),
+    Served(("AsymmetricEchoAdjustROGadget",), always(Step("PadAsymmetricEcho"))),
+    Served(("RemoveROOversamplingGadget",), always(Step("RemoveOversampling"))),
+    Served(
+        ("AcquisitionAccumulateTriggerGadget", "BucketToBufferGadget"),
+        _collect,
+        {
+            "trigger_dimension": _DIMENSION,
+            "sorting_dimension": _DIMENSION,
+            "n_acquisitions_before_trigger": Property("40"),
+            "n_acquisitions_before_ongoing_trigger": Property("40"),
+            "N_dimension": _DIMENSION,
+            "S_dimension": _DIMENSION,
+            "split_slices": Property("false"),
+            "ignore_segment": Property("false"),
+        },
+    ),
+    Served(
+        ("SimpleReconGadget",),
+        always(Step("FourierTransform"), Step("NumberSeries", {"first": "0"}), Step("CombineCoils")),
+    ),
+    Served(("FFTGadget",), always(Step("FourierTransform"), Step("NumberSeries", {"first": "0"}))),
+    Served(("CombineGadget",), always(Step("CombineCoils"))),
+    Served(
+        ("GenericReconCartesianReferencePrepGadget",),
+        always(),
+        {
+            "average_all_ref_N": Property("true"),
+            "average_all_ref_S": Property("false"),
+            "N_for_ref": Property("-1", is_negative, "calibration is not taken from one N alone"),
+            "S_for_ref": Property("-1", is_negative, "calibration is not taken from one S alone"),
+            "ref_fill_into_data_embedded": Property("false"),
+            "prepare_ref_always": Property("true"),
+        },
+        "each contrast, average, ... that has calibration lines is calibrated by these, and not by their mean",
+    ),
+    Served(
+        ("GenericReconEigenChannelGadget",),
+        _eigen_channels,
+        {
+            "average_all_ref_N": Property("true", is_on, _ONE_COMPRESSION, True),
+            "average_all_ref_S": Property("false"),
+            "update_eigen_channel_coefficients": Property("false", is_off, "they are kept over repetitions", True),
+            "upstream_coil_compression": Property("true"),
+            "upstream_coil_compression_thres": Property("-1"),
+            "upstream_coil_compression_num_modesKept": Property("0"),
+        },
+    ),
+    Served(
+        ("GenericReconCartesianGrappaGadget",),
+        _generic_grappa,
+        {
+            **_MAPS,
+            "grappa_kSize_RO": Property("5"),
+            "grappa_kSize_E1": Property("4"),
+            "grappa_kSize_E2": Property("4"),
+            "grappa_reg_lamda": Property("0.0005"),
+            "grappa_calib_over_determine_ratio": Property("45"),
+            "downstream_coil_compression": Property("true", is_off, "all channels are reconstructed", True),
+            "downstream_coil_compression_thres": Property("0.002"),
+            "downstream_coil_compression_num_modesKept": Property("0"),
+            "send_out_gfactor": Property("false"),
+            "send_out_snr_map": Property("false", is_off, "maps of the signal-to-noise ratio are not yet supported"),
+        },
+    ),
+    *(
+        Served(
+            ("SliceAccumulator", "ImageAccumulator", weights, "Unmixing"),
+            _first_grappa,
+            {
+                "image_series": Property("0"),
+                "unmixing_scale": Property("1", one_of(1), "images are not scaled"),
+                "coil_map_estimation_ks": Property("5"),
+                "coil_map_estimation_power": Property("3"),
+                "block_size_lines": Property("4"),
+                "block_size_samples": Property("5"),
+                "convolution_kernel_threshold": Property("5e-4"),
+            },
+        )
+        for weights in ("cpuWeightsCalculator", "gpuWeightsCalculator")
+    ),
+    Served(("GenericReconCartesianFFTGadget",), _generic_fft, _MAPS),
+    Served(
+        ("GenericReconPartialFourierHandlingFilterGadget",),
+        always(),
+        {
+            "skip_processing_meta_field": _SKIP,
+            "partial_fourier_filter_RO_width": Property("0.15"),
+            "partial_fourier_filter_E1_width": Property("0.15"),
+            "partial_fourier_filter_E2_width": Property("0.15"),
+            "partial_fourier_filter_densityComp": Property("false"),
+        },
+        "k-space that is sampled on one side further than on the other is filled with zeros, and its edge not smoothed",
+    ),
+    Served(
+        ("GenericReconKSpaceFilteringGadget",),
+        _filter,
+        {"skip_processing_meta_field": _SKIP}
+        | {
+            f"filter{axis}{name}": rule
+            for axis in ("RO", "E1", "E2")
+            for name, rule in {
+                "": Property("Gaussian", lambda value: value.lower() in _FILTERS, f"it can be {', '.join(_FILTERS)}"),
+                "_sigma": Property("1.0"),
+                "_width": Property("0.15"),
+            }.items()
+        },
+    ),
+    Served(("GenericReconFieldOfViewAdjustmentGadget",), always(Step("CropFieldOfView"))),
+    Served(
+        ("GenericReconImageArrayScalingGadget",),
+        _scale,
+        {
+            "use_constant_scalingFactor": Property("true", is_on, _SCALE_ONCE, True),
+            "scalingFactor": Property("4.0", lambda value: float(value) > 0, _SCALE_ONCE, True),
+            "min_intensity_value": Property("64"),
+            "max_intensity_value": Property("4095"),
+            "auto_scaling_only_once": Property("true", is_on, _SCALE_ONCE, True),
+            "use_dedicated_scalingFactor_meta_field": Property("Use_dedicated_scaling_factor"),
+            "scalingFactor_dedicated": Property("100.0"),
+            "scalingFactor_gfactor_map": Property("100.0", one_of(100), "maps of the g-factor are given times 100"),
+            "scalingFactor_snr_map": Property("10.0"),
+            "scalingFactor_snr_std_map": Property("1000.0"),
+        },
+    ),
+    Served(("ImageArraySplitGadget",), always()),
+    Served(("ImageFinishGadget",), always()),
+    Served(("ImageIndexGadget",), always()),
+    Served(("AugmentImageMetadataGadget",), always()),
+    Served(
+        ("ImageSortGadget",),
+        always(),
+        {"sorting_dimension": Property("slice")},
+        "images come in the order in which they are made",
+    ),
+    Served(
+        ("ExtractGadget",),
+        _extract,
+        {
+            "extract_mask": Property("0"),
+            "extract_magnitude": Property("true"),
+            "extract_real": Property("false"),
+            "extract_imag": Property("false"),
+            "extract_phase": Property("false", is_off, "phases are from -pi to pi, where Gadgetron adds pi", True),
+            "real_imag_offset": Property("0", one_of(0), "parts are given as they are"),
+        },
+    ),
+    Served(("ComplexToFloatGadget",), always(Step("ComplexParts"))),
+    Served(
+        ("AutoScaleGadget",),
+        passed("ScaleIntensity", target="max_value", scope="=image"),
+        {
+            "max_value": Property("2048"),
+            "histogram_bins": Property("100", one_of(100), "the percentile is exact", True),
+        },
+    ),
+    Served(
+        ("ScaleGadget",),
+        passed("ScaleIntensity", target="max_value", percentile="percentile", scope="=image"),
+        {"max_value": Property("2048"), "percentile": Property("98.5")},
+    ),
+    Served(
+        ("FloatToUShortGadget",),
+        passed("ToInteger", maximum="max_intensity"),
+        {
+            "max_intensity": Property("4095"),
+            "min_intensity": Property("0", one_of(0), "integers begin at 0"),
+            "intensity_offset": Property(
+                "2048", one_of(0, 2048), "zero of phases and of real and imaginary parts lies in the middle", True
+            ),
+        },
+    ),
+)
+"""All that can be served."""
