@@ -18,6 +18,8 @@ from .child import Child
 
 PYTHON = "ECHOTRAIN_EXTERNAL_PYTHON"  # environment variable of the server: the interpreter for such gadgets
 
+NAME = "ExternalPython"
+
 _TAKEN = {"Acquisitions": Acquisitions, "Waveforms": Waveforms, "Image": Image}
 _GIVEN = {**_TAKEN, "Array": Array, "Dicom": Dicom}
 
@@ -81,7 +83,8 @@ class ExternalPython(Gadget[Taken, Given]):
         if not (self.target and all(map(str.isidentifier, parts))):
             raise ParameterError(
                 f"module={self.module!r} target={self.target!r}: must be the names of a module and of a "
-                "function or class in it"
+                "function or class in it",
+                gadget=NAME,
             )
         if any(parts[: package.count(".") + 1] == package.split(".") for package in self.packages):
             return
@@ -89,19 +92,20 @@ class ExternalPython(Gadget[Taken, Given]):
             allowed = ", ".join(self.packages) or "none"
             raise ConfigError(
                 f"module {self.module!r} is in no package that this server allows (allowed: {allowed}), and in no "
-                "folder of its gadgets; start it with --allow PACKAGE or --gadgets DIR"
+                "folder of its gadgets; start it with --allow PACKAGE or --gadgets DIR",
+                gadget=NAME,
             )
 
 
 def allowed(packages: Sequence[str], folders: Sequence[Path]) -> type[ExternalPython]:
     """The gadget for a server that allows these packages and folders."""
     places = {"packages": packages, "folders": folders, "__doc__": ExternalPython.__doc__}
-    return type(ExternalPython.__name__, (ExternalPython,), places)
+    return type(NAME, (ExternalPython,), places)
 
 
 def _types(name: str, wanted: Sequence[str], known: Mapping[str, type]) -> tuple[type, ...]:
     for kind in wanted:
         if kind not in known:
             hint = "k-space, and Gadgetron's buffers, buckets and image arrays, are not supported yet"
-            raise ParameterError(f"{name}={' '.join(wanted)!r}: must be of {', '.join(known)}; {hint}")
+            raise ParameterError(f"{name}={' '.join(wanted)!r}: must be of {', '.join(known)}; {hint}", gadget=NAME)
     return tuple(known[kind] for kind in wanted)

@@ -21,7 +21,7 @@ from echotrain import gadgets as stock
 from echotrain.gadgets.gadget import Gadget
 from echotrain.mrd.errors import ConfigError, nearest
 
-from .external import ExternalPython, allowed
+from . import external
 
 ENTRY_POINTS = "echotrain.gadgets"
 
@@ -45,7 +45,7 @@ class Registry:
     def gadgets(self) -> Mapping[str, GadgetClass]:
         """All gadgets that go by a plain name; a site's folder wins over plug-ins, and those over the stock."""
         found = dict(_gadgets_of(stock))
-        found[ExternalPython.__name__] = allowed(self.packages, self.folders)
+        found[external.NAME] = external.allowed(self.packages, self.folders)
         for entry in entry_points(group=ENTRY_POINTS):
             try:
                 loaded = entry.load()

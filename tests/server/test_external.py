@@ -4,6 +4,7 @@ import gc
 import os
 import stat
 import sys
+import time
 from itertools import chain
 
 import numpy as np
@@ -176,6 +177,20 @@ def test_neither_side_waits_for_the_other_to_read(run, target, times):
     sent = [image(value, (1, 1, 512, 512)) for value in range(12)]
     got = [float(item.data[0, 0, 0, 0]) for item in run(sent, target)]
     assert got == [value for value in range(12) for _ in range(times)]
+
+
+def test_a_line_by_itself_is_not_held_up(make, header):
+    """The package writes it in pieces, which must not wait for one another: that would take 40 ms."""
+    gadget = make()
+    gadget.start(header)
+    times = []
+    for line in lines(21):
+        start = time.perf_counter()
+        back = list(gadget.process(line))
+        while not back:
+            back = list(gadget._child.exchange(b""))
+        times.append(time.perf_counter() - start)
+    assert sorted(times)[10] < 0.02
 
 
 def test_it_is_told_its_configuration_and_the_header(run):
