@@ -86,7 +86,8 @@ class Prewhiten(Gadget[Acquisitions | Noise, Acquisitions | Noise]):
         finally:
             self._products = None
         if not self._prepared:
-            yield Text(f"Prewhiten: {noise}; no lines to whiten came after it")
+            wanted = f"that name measurement {noise.measurement_id[:60]}" if noise.measurement_id else "of these coils"
+            yield Text(f"Prewhiten: {noise}; for later scans {wanted}, as no lines to whiten came")
         yield noise
 
     def _measure(self, lines: Acquisitions) -> None:

@@ -34,8 +34,8 @@ class SessionNoise:
                 self._note("noise", item, age=item.age(time.time()))
             yield item
 
-    def kept(self, noise: Noise) -> Text | None:
-        """Keep noise that came out of the chain, unless it is what went in; gives the words that tell the client."""
+    def keep(self, noise: Noise) -> Text | None:
+        """Keep noise that came out of the chain, unless it is what went in; gives words for the client if it cannot."""
         if noise is self._found:
             return None
         noise = replace(noise, time=scan_time(self._folder))
@@ -45,8 +45,7 @@ class SessionNoise:
             self._folder.write_event("noise not kept", reason=error.message)
             return Text(f"Noise: not kept for later scans: {error.message}")
         self._note("noise kept", noise)
-        wanted = f"that name measurement {noise.measurement_id[:60]}" if noise.measurement_id else "of these coils"
-        return Text(f"Noise: kept for later scans {wanted}")
+        return None
 
     def _note(self, event: str, noise: Noise, **details: str) -> None:
         measured = {"id": noise.measurement_id[:60], "samples": noise.n_samples, "channels": noise.n_channels}

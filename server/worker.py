@@ -218,7 +218,7 @@ class _Run:
         if isinstance(item, Image):
             self._statistics["images"] += 1
         if isinstance(item, Noise):
-            item = self._noise.kept(item)
+            item = self._noise.keep(item)
             if item is None:
                 return
         self._output.write(item)

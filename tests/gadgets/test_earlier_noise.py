@@ -65,6 +65,7 @@ def test_a_scan_of_noise_alone_gives_its_noise_for_later_ones_and_says_what_it_i
     assert (item.measurement_id, item.scanner) == ("7_3", "Vendor / Model / Room 5")
     assert "192 noise samples of 5 channels" in text.text
     assert f"condition {np.linalg.cond(covariance):.3g}" in text.text
+    assert text.text.endswith("for later scans that name measurement 7_3, as no lines to whiten came")
 
 
 def test_noise_that_came_with_other_lines_is_given_at_the_end_with_all_that_came(rng):

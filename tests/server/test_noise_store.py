@@ -200,13 +200,12 @@ class TakesNone:
     accepts = (Text,)
 
 
-def test_what_is_found_and_kept_is_noted_and_told(store, folder):
+def test_what_is_found_and_kept_is_noted(store, folder):
     noise = SessionNoise(store, folder, naming("7_2"))
     store.keep(some_noise(measurement_id="7_2"))
     (found,) = noise.found([TakesNone(), TakesNoise()])
-    assert noise.kept(found) is None
-    told = noise.kept(some_noise())
-    assert told == Text("Noise: kept for later scans that name measurement 7_3")
+    assert noise.keep(found) is None
+    assert noise.keep(some_noise()) is None
     assert store.find("7_3").time == scan_time(folder) == next(folder.events())["time"]
     _, before, after = folder.events()
     assert (before["event"], before["id"], before["age"]) == ("noise", "7_2", "3 min")
@@ -220,7 +219,7 @@ def test_a_chain_that_takes_no_noise_is_given_none(store, folder):
 
 
 def test_noise_that_cannot_be_kept_is_told_and_noted(store, folder):
-    told = SessionNoise(store, folder, naming("")).kept(some_noise(measurement_id="", scanner=""))
+    told = SessionNoise(store, folder, naming("")).keep(some_noise(measurement_id="", scanner=""))
     assert told.text.startswith("Noise: not kept for later scans: the header has neither")
     assert [event["event"] for event in folder.events()] == ["opened", "noise not kept"]
 
