@@ -201,9 +201,9 @@ class _Parser:
             others = [_text(element, "classname") for element in elements if not _kind(element)]
             told = self._reading.notes if len(others) < len(elements) else self._reading.problems
             told += [f"{name}: what it stands for is not {what}" for name in others]
-        gadgets = [part.gadget for part in parts if isinstance(part, Step)]
-        if not gadgets:
-            return (*parts, Step("Count"))  # a chain of nothing, by which clients see that a server is there
+        if not parts:
+            return (Step("Count"),)  # a chain of nothing, by which clients see that a server is there
+        gadgets = [step.gadget for step in ChainDescription("", parts).steps]
         if {"CollectKSpace", "ExternalPython"} & {*gadgets} or "Acquisitions" not in map(_kind, readers):
             return parts
         if "Acquisitions" in map(_kind, writers):
