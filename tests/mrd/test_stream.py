@@ -334,6 +334,18 @@ def test_an_absurd_length_is_refused_before_any_memory_is_taken(record):
         list(decode(memoryview(record)))
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        struct.pack("<H", 1022) + huge(IMAGE_HEADER, data_type=5, matrix_size=1024, channels=1),
+        struct.pack("<H", 1008) + huge(ACQUISITION_HEADER, number_of_samples=65535, active_channels=2047),
+        struct.pack("<H", 1026) + huge(WAVEFORM_HEADER, number_of_samples=65535, channels=4096),
+    ],
+)
+def test_the_largest_records_are_waited_for(record):
+    assert list(decode(memoryview(record))) == []
+
+
 @pytest.mark.parametrize("shape", [(1,) * 65, (0, 1 << 33, 1 << 33)])
 def test_an_array_that_no_memory_can_hold_is_refused(shape):
     record = struct.pack(f"<HHHH{len(shape)}Q", 1030, 5, 0, len(shape), *shape) + bytes(64)
