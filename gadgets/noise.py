@@ -11,6 +11,7 @@ from scipy.linalg import solve_triangular
 
 from echotrain.mrd import Noise
 from echotrain.mrd.errors import DataError
+from echotrain.mrd.noise import distinct_names
 
 # Smallest eigenvalue of the correlation between channels; below, only rounding tells them apart.
 LEAST_EIGENVALUE = 1e-10
@@ -111,8 +112,3 @@ def channel_bits(line: NDArray[np.void], n_channels: int) -> tuple[int, ...]:
     mask = np.ascontiguousarray(line["channel_mask"]).view(np.uint8)
     bits: list[int] = np.flatnonzero(np.unpackbits(mask, bitorder="little")).tolist()
     return tuple(bits) if len(bits) == n_channels else ()
-
-
-def distinct_names(names: Sequence[str], n_channels: int) -> tuple[str, ...]:
-    """`names`, or none where they do not name each of the channels."""
-    return tuple(names) if all(names) and len(set(names)) == len(names) == n_channels else ()

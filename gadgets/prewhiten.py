@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from echotrain.mrd import Acquisitions, Flag, Header, Noise, Text
 from echotrain.mrd.errors import DataError
+from echotrain.mrd.noise import distinct_names
 
 from .gadget import Gadget
 from .lines import runs
 from .noise import (
     channel_bits,
-    distinct_names,
     match_channels,
     noise_covariance,
     noise_products,

@@ -71,3 +71,8 @@ class Noise:
             channel_bits=tuple(self.channel_bits[index] for index in chosen) if self.channel_bits else (),
             coil_names=tuple(self.coil_names[index] for index in chosen) if self.coil_names else (),
         )
+
+
+def distinct_names(names: Sequence[str], n_channels: int) -> tuple[str, ...]:
+    """`names`, or none where they do not name each of the channels."""
+    return tuple(names) if all(names) and len(set(names)) == len(names) == n_channels else ()

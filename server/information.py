@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-
-import ismrmrd
 
 from echotrain import __version__
 
@@ -57,7 +56,7 @@ def _gpu_models() -> str:
 
 
 _ANSWERS: dict[str, Callable[[], str]] = {
-    "ismrmrd::version": lambda: str(getattr(ismrmrd, "__version__", "unknown")),
+    "ismrmrd::version": lambda: version("ismrmrd"),
     "gadgetron::version": lambda: GADGETRON_VERSION,
     "gadgetron::build": lambda: f"echotrain {__version__}",
     "gadgetron::info": _info,

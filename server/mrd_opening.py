@@ -23,6 +23,8 @@ from echotrain.mrd.errors import ProtocolError
 from echotrain.mrd.messages import MessageId
 
 from .information import answer
+from .noise_questions import answer_config
+from .noise_store import noise_store
 from .settings import Settings
 
 NO_HEADER = b"<ismrmrdHeader/>"
@@ -139,6 +141,8 @@ class Opening:
                 self._notes.append(f"the client says: {text}")
             case Close():
                 self.closed = True
+                answered = answer_config(noise_store(self._settings), self._config)
+                return [answered] if answered else []
         return []
 
     def _checked(self, xml: bytes) -> bytes:

@@ -12,16 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from echotrain.gadgets.noise import distinct_names
-from echotrain.mrd import DependencyQuery, Header, Noise, Text
+from echotrain.mrd import Header, Noise, Text
 from echotrain.mrd.errors import DataError, StorageError
-from echotrain.mrd.meta import meta_xml
+from echotrain.mrd.noise import distinct_names
 
 from .folder import SessionFolder, no_room
 from .settings import Settings
 
 OLDEST = 24 * 3600.0  # [s] that noise may be old for a scan whose header names none
-GADGETRON_PREFIX = "GadgetronNoiseCovarianceMatrix_"
 
 _FACTS = ("dwell_us", "n_samples", "channel_bits", "coil_names", "measurement_id", "scanner", "time")
 
@@ -150,32 +148,3 @@ def noise_for(store: NoiseStore, folder: SessionFolder, header: Header) -> Itera
         return
     if found is not None:
         yield found
-
-
-def dependency_answer(store: NoiseStore) -> DependencyQuery:
-    """The names of all noise that is kept, as Gadgetron answers the configuration gtquery.xml."""
-    names = [
-        GADGETRON_PREFIX + noise.measurement_id
-        for noise in store.all()
-        if isinstance(noise, Noise) and noise.measurement_id
-    ]
-    return DependencyQuery(meta_xml({"NoiseDependencies": names or "Dummy"}).decode())
-
-
-def noise_summary(store: NoiseStore, name: str) -> DependencyQuery:
-    """What is known of a measurement's noise, as Gadgetron's NoiseSummaryGadget says; `name` with or without prefix."""
-    try:
-        noise = store.find(name.removeprefix(GADGETRON_PREFIX))
-    except StorageError:  # Gadgetron's clients know no third answer, and send the noise again
-        noise = None
-    if noise is None:
-        return DependencyQuery(meta_xml({"status": "failed"}).decode())
-    summary = {
-        "noise_dwell_time_us": noise.dwell_us,
-        "min_sigma": float(noise.deviations.min()),
-        "max_sigma": float(noise.deviations.max()),
-        "mean_sigma": float(noise.deviations.mean()),
-        "channels": noise.n_channels,
-        "status": "success",
-    }
-    return DependencyQuery(meta_xml({key: str(value) for key, value in summary.items()}).decode())

@@ -12,7 +12,8 @@ from ismrmrd import Meta
 from echotrain.mrd import Header, Noise, Text
 from echotrain.mrd.errors import DataError, StorageError
 from echotrain.server.folder import create_session
-from echotrain.server.noise_store import NoiseStore, dependency_answer, noise_for, noise_store, noise_summary, scan_time
+from echotrain.server.noise_questions import answer_config, noise_names, noise_summary
+from echotrain.server.noise_store import NoiseStore, noise_for, noise_store, scan_time
 from echotrain.server.session_noise import SessionNoise
 from echotrain.server.settings import Settings
 
@@ -228,11 +229,11 @@ def test_noise_that_cannot_be_kept_is_told_and_noted(store, folder):
 
 
 def test_gadgetron_s_clients_are_told_all_that_is_kept(store):
-    assert Meta.deserialize(dependency_answer(store).meta)["NoiseDependencies"] == "Dummy"
+    assert Meta.deserialize(noise_names(store).meta)["NoiseDependencies"] == "Dummy"
     for name in ("7_3", "7_5"):
         store.keep(some_noise(measurement_id=name))
     store.keep(some_noise(measurement_id=""))
-    names = Meta.deserialize(dependency_answer(store).meta)["NoiseDependencies"]
+    names = Meta.deserialize(noise_names(store).meta)["NoiseDependencies"]
     assert sorted(names) == ["GadgetronNoiseCovarianceMatrix_7_3", "GadgetronNoiseCovarianceMatrix_7_5"]
 
 
@@ -248,3 +249,17 @@ def test_gadgetron_s_clients_are_told_what_one_measurement_s_noise_is(store):
     assert Meta.deserialize(noise_summary(store, "7_4").meta)["status"] == "failed"
     only_file(store).write_bytes(b"junk")
     assert Meta.deserialize(noise_summary(store, "7_3").meta)["status"] == "failed"
+
+
+LEGACY = """<gadgetronStreamConfiguration><writer><slot>1019</slot></writer><gadget><name>x</name><dll>y</dll>
+<classname>{}</classname><property><name>noise_file</name><value>GadgetronNoiseCovarianceMatrix_7_3</value></property>
+</gadget></gadgetronStreamConfiguration>"""
+
+
+def test_a_configuration_that_only_asks_is_answered_and_others_are_not(store):
+    store.keep(some_noise(measurement_id="7_3"))
+    assert answer_config(store, LEGACY.format("NoiseSummaryGadget")) == noise_summary(store, "7_3")
+    for asks in ("gtquery", "gtquery.xml", LEGACY.format("DependencyQueryGadget")):
+        assert answer_config(store, asks) == noise_names(store)
+    for config in ("default.xml", "", LEGACY.format("NoiseAdjustGadget"), "<broken", "<chain/>"):
+        assert answer_config(store, config) is None
