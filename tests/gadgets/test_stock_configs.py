@@ -115,3 +115,76 @@ def test_short_gives_integers_with_the_99th_percentile_at_2048():
 
 def test_count_gives_no_image():
     assert run(config("count"), [scan()]) == [Text(f"80 lines, {80 * (340 + 3 * 32 * 8)} bytes")]
+
+
+def test_default_gives_the_magnitude_of_what_was_sent_as_series_0():
+    lines = scan()
+    (image,) = images("default", lines)
+    np.testing.assert_allclose(image.data[0, 0], expected(lines), rtol=1e-4)
+    assert int(image.head["image_series_index"]) == 0
+    assert image.data.dtype == np.float32
+
+
+def test_default_makes_an_image_of_each_average_and_segment():
+    lines = scan()
+    lines.head["idx"]["average"][70:] = 1
+    lines.head["flags"][69] = Flag.LAST_IN_SLICE
+    assert [int(image.head["average"]) for image in images("default", lines)] == [0, 1]
+
+
+def test_default_short_gives_integers_up_to_4095_each_image_scaled_by_itself():
+    lines = scan()
+    (image,) = images("default_short", lines)
+    assert image.data.dtype == np.uint16
+    assert np.percentile(image.data, 99) == pytest.approx(2048, abs=2)
+    lines.data[60:, :, 16] *= 100  # a bright pixel column in k-space's centre makes bright pixels
+    (image,) = images("default_short", lines)
+    assert image.data.max() <= 4095
+
+
+def test_default_optimized_whitens_and_keeps_the_energy_of_few_channels():
+    lines = scan()
+    (image,) = images("default_optimized", lines)
+    (whitened,) = images("fft", lines)
+    np.testing.assert_allclose(image.data, whitened.data, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["Generic_Cartesian_FFT", "Generic_Cartesian_Grappa"])
+def test_the_generic_chains_give_integers_in_units_of_the_noise(name):
+    (image,) = images(name, scan())
+    assert image.data.dtype == np.uint16
+    assert int(image.head["image_series_index"]) == 1
+    (whitened,) = images("fft", scan())
+    scale = 10 if name.endswith("Grappa") else 1
+    # White k-space, as here, keeps its mean square through the filter; the coil maps leave one channel's share at least.
+    assert 3**-0.5 < np.linalg.norm(image.data) / (scale * np.linalg.norm(whitened.data)) < 1
+
+
+@pytest.mark.parametrize("name", ["grappa", "grappa_cpu", "grappa_float", "grappa_float_cpu"])
+def test_gadgetrons_first_grappa_gives_series_0_as_integers_or_floats(name):
+    (image,) = images(name, scan())
+    assert int(image.head["image_series_index"]) == 0
+    assert image.data.dtype == (np.float32 if "float" in name else np.uint16)
+
+
+def test_a_complex_chain_gives_complex_images():
+    (image,) = images("Generic_Cartesian_Grappa_Complex", scan())
+    assert image.data.dtype == np.complex64
+
+
+@pytest.mark.parametrize("name", ["isalive", "default_measurement_dependencies"])
+def test_chains_without_images_give_neither_lines_nor_images(name):
+    items = run(config(name), [scan()])
+    assert not any(isinstance(item, (Acquisitions, Image)) for item in items)
+
+
+def test_streams_of_images_work_on_images_alone():
+    image = Image((np.ones((1, 1, 20, 16)) * (3 + 4j)).astype(np.complex64))
+    (magnitude,) = run(config("stream_complex_to_float"), [image])[:1]
+    assert (magnitude.data == 5).all()
+    (scaled,) = run(config("stream_image_array_scaling"), [magnitude])[:1]
+    assert (scaled.data == 50).all()
+    (integers,) = run(config("stream_float_to_short"), [scaled])[:1]
+    assert integers.data.dtype == np.uint16
+    assert (integers.data == 50).all()
+    assert run(config("stream_image_array_split"), [image])[0] is image

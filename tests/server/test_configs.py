@@ -3,8 +3,15 @@
 import pytest
 
 from echotrain.mrd.errors import ConfigError
+from echotrain.server import gadgetron_later
+from echotrain.server.chain import build_chain
 from echotrain.server.configs import config_names, find_config
+from echotrain.server.gadgetron_classes import SERVED
+from echotrain.server.registry import Registry
 
+GADGETRON = """<gadgetronStreamConfiguration xmlns="http://gadgetron.sf.net/gadgetron">
+  <gadget><name>Parts</name><dll>x</dll><classname>ComplexToFloatGadget</classname></gadget>
+</gadgetronStreamConfiguration>"""
 CHAIN = '<chain name="{0}"><gadget name="Count"/></chain>'
 
 
@@ -48,3 +55,50 @@ def test_an_absolute_path_is_no_name(tmp_path):
 
 def test_a_folder_that_is_not_there_holds_nothing(tmp_path):
     assert set(config_names([tmp_path / "nowhere"])) == set(config_names())
+
+
+def test_a_configuration_of_gadgetron_is_read_as_text_and_from_a_sites_folder(tmp_path):
+    assert [step.gadget for step in find_config(GADGETRON).steps] == ["ComplexParts"]
+    assert find_config(f'<?xml version="1.0" encoding="utf-8"?>\n{GADGETRON}').name == "gadgetron"
+    (tmp_path / "site_default.xml").write_text(GADGETRON)
+    chain = find_config("site_default.xml", [tmp_path])
+    assert (chain.name, [step.gadget for step in chain.steps]) == ("site_default", ["ComplexParts"])
+
+
+def test_a_sites_configuration_of_gadgetron_wins_over_the_stock_of_its_name(tmp_path):
+    (tmp_path / "default.xml").write_text(GADGETRON)
+    (tmp_path / "epi.xml").write_text(GADGETRON)
+    for name in ("default", "epi"):
+        assert [step.gadget for step in find_config(name, [tmp_path]).steps] == ["ComplexParts"]
+
+
+def test_an_error_in_a_sites_configuration_names_its_file(tmp_path):
+    (tmp_path / "broken.xml").write_text(GADGETRON.replace("ComplexToFloat", "ComplexToFloot"))
+    with pytest.raises(ConfigError, match=r"broken\.xml: .*ComplexToFlootGadget 'Parts'.*did you mean ComplexToFloat"):
+        find_config("broken", [tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("epi.xml", "echo-planar scans"), ("Generic_Cartesian_Spirit", "SPIRiT"), ("Generic_Spiral.xml", "spiral")],
+)
+def test_a_stock_name_of_gadgetron_that_waits_for_a_gadget_says_so(name, missing):
+    with pytest.raises(
+        ConfigError, match=rf"{name.removesuffix('.xml')} of Gadgetron is not yet supported \(.*{missing}"
+    ):
+        find_config(name)
+
+
+def test_no_name_is_both_served_and_not_yet_supported():
+    assert not set(gadgetron_later.CONFIGS) & set(config_names())
+    served = {name for entry in SERVED for name in entry.classes} - {
+        "CoilReductionGadget"
+    }  # served beside PCACoilGadget
+    assert not set(gadgetron_later.CLASSES) & served
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_the_gadgets_of_each_stock_chain_fit(name):
+    description = find_config(name)
+    assert description.name == name
+    assert build_chain(description, Registry()).gadgets
