@@ -111,7 +111,8 @@ class Opening:
             raise ProtocolError(self._out_of_order(MessageId(number)))
         for item, end in decode(memoryview(self.rest)):
             if isinstance(item, ConfigText | HeaderText | Text):
-                self.fire = self.fire or self.rest[end - 1] == 0
+                counted = end > ID_BYTES + 4 and self.rest[end - 1] == 0  # not where only the length is 0
+                self.fire = self.fire or counted
             self.rest = self.rest[end:]
             return item
         return None
@@ -128,6 +129,8 @@ class Opening:
         match item:
             case Query(correlation_id=number, key=key):
                 return [Response(number, answer(key))]
+            case ConfigName(name="") | ConfigText(text=""):
+                raise ProtocolError("the configuration is empty; send a chain's name or its XML")
             case ConfigName(name=config) | ConfigText(text=config):
                 self._config = config
                 self._awaits = _Awaits.HEADER

@@ -147,7 +147,7 @@ class _Run:
         """Build and start the chain before any line is there."""
         self._running = _running_marks(self._folder)
         request = self._folder.request
-        header = parse_header(self._folder.header.read_bytes())
+        header = self._header = parse_header(self._folder.header.read_bytes())
         registry = Registry(self._settings.gadget_folders, self._settings.packages)
         description = find_config(request["config"], self._settings.config_folders)
         description = description.with_parameters(request["parameters"])
@@ -192,8 +192,13 @@ class _Run:
                         raise StreamError("a configuration came in the midst of data; it is sent first, and once")
                     elif not isinstance(item, HeaderText):
                         yield item
+                    elif item.xml.rstrip(b"\0") != self._header.xml.rstrip(b"\0"):
+                        raise StreamError("another header came in the midst of data; it is sent before, and once")
                 if reader.closed:
                     self._send("closed")
+                    late = reader.size() - reader.position
+                    if late > _CLOSE_BYTES:  # a client may send the end itself, and then say it
+                        yield Text(f"warning: {late} bytes came after the end of the scan, and mean nothing")
                     return
                 self._mark(0, -1)
                 time.sleep(nap)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from echotrain.clients.client import open_scan
-from echotrain.mrd import Acquisitions, Close, encode
+from echotrain.mrd import Acquisitions, Close, HeaderText, Text, encode
 from echotrain.mrd.errors import (
     ConfigError,
     DataError,
@@ -156,8 +156,16 @@ def test_a_last_record_that_is_cut_off(server, scan, cut):
 
 def test_lines_after_the_end_of_the_stream(server, scan):
     line = bytes(encode(scan.batches[0][0]))
-    with refused(StreamError, "records after the end of the stream"):
-        play(server, scan, COUNT, batches=[line + bytes(encode(Close())) + line])
+    items = play(server, scan, COUNT, batches=[line + bytes(encode(Close())) + line])
+    texts = [item.text for item in items if isinstance(item, Text)]
+    assert any("bytes came after the end" in text for text in texts)
+    assert any(text.startswith("1 lines,") for text in texts)
+
+
+def test_another_header_in_the_midst_of_data(server, scan):
+    other = bytes(encode(HeaderText(scan.header.replace(b"<x>", b"<x> "))))
+    with refused(StreamError, "another header"):
+        play(server, scan, batches=[bytes(encode(scan.batches[0])), other])
 
 
 def test_a_channel_count_that_changes_half_way(server, scan):
@@ -183,9 +191,9 @@ def test_a_length_that_no_record_has(server, scan):
         play(server, scan, batches=[b"\x05\x00\xff\xff\xff\xff"])
 
 
-def test_a_line_that_says_it_is_compressed(server, scan):
-    with refused(StreamError, "compressed", "uncompressed"):
-        play(server, scan, batches=[renamed(scan.batches[0][:1], flags=np.uint64(1) << np.uint64(52))])
+def test_a_line_that_is_compressed_in_an_unknown_way(server, scan):
+    with refused(StreamError, "flag 55", "uncompressed"):
+        play(server, scan, batches=[renamed(scan.batches[0][:1], flags=np.uint64(1) << np.uint64(54))])
 
 
 # -- messages ------------------------------------------------------------------------------------------------------
