@@ -10,7 +10,7 @@ from .fourier import FourierTransform
 from .gadget import Gadget
 from .grappa import Grappa
 from .images import ComplexParts
-from .intensity import ScaleIntensity, ToInteger
+from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .multiply import MultiplyIntensity
 from .parameters import parameter
 from .prewhiten import Prewhiten
@@ -28,6 +28,7 @@ __all__ = [
     "FourierTransform",
     "Gadget",
     "Grappa",
+    "InvertContrast",
     "MultiplyIntensity",
     "NumberSeries",
     "PadAsymmetricEcho",

@@ -18,9 +18,10 @@ Given = TypeVar("Given")
 class Gadget(Generic[Taken, Given]):
     """One step of a chain. The class line says what it takes and gives: `class Crop(Gadget[Image, Image])`.
 
-    Items of other types pass by untouched and in order. A gadget may give a `Text` at any time: a line that the client
-    sees. Whatever it raises ends the session with an error that names the gadget; raise `DataError` or `HeaderError`
-    where the input is at fault.
+    Items of other types pass by untouched and in order. A gadget never writes into what it was given: other branches of
+    the chain may be given the same item. It may give a `Text` at any time: a line that the client sees, a warning where
+    it begins with `warning: `. Whatever it raises ends the session with an error that names the gadget; raise
+    `DataError` or `HeaderError` where the input is at fault.
 
     Parameters are declared with `parameter` and set by keyword, as Python values or as text. They are checked here.
 
@@ -49,7 +50,7 @@ class Gadget(Generic[Taken, Given]):
             setattr(self, name, value)
 
     def connect(self, following: Sequence[Gadget[Any, Any]], /) -> None:
-        """See the gadgets that come after in the chain; called once, before `start`."""
+        """See the gadgets that come after in the chain; before `start`, once for each way through its branches."""
 
     def start(self, header: Header, /) -> None:
         """See the scan's header; called once, before any item.

@@ -108,3 +108,16 @@ class ToInteger(Gadget[Image, Image]):
             return {"WindowCenter": largest // 2, "WindowWidth": max(1, largest)}
         width = 7 if kind == ImageType.PHASE else self.maximum + 1  # 7 is the least that covers 2 pi
         return {"RescaleSlope": slope, "RescaleIntercept": intercept, "WindowCenter": 0, "WindowWidth": width}
+
+
+class InvertContrast(Gadget[Image, Image]):
+    """Exchange bright and dark of magnitude images, where `maximum` becomes 0 and 0 `maximum`; others pass."""
+
+    maximum: int = parameter(4095, "Value that becomes 0, as does any above it.", low=1)
+
+    def process(self, image: Image, /) -> Iterator[Image]:
+        if image_type(image) != ImageType.MAGNITUDE:
+            yield image
+            return
+        data = (self.maximum - np.minimum(image.data, self.maximum)).astype(image.data.dtype)
+        yield worked_on(image, data, by=type(self).__name__)
