@@ -28,7 +28,7 @@ def compression_matrix(samples: Array, channels: int = 0, threshold: float = 0.0
     flat = as_tensor(samples).flatten(1)
     energies, vectors = torch.linalg.eigh((flat @ flat.mH).to(torch.complex128))
     n_kept = channels or int((energies >= threshold * energies[-1]).sum())
-    return as_given(vectors.flip(-1)[:, :n_kept].mH.to(flat.dtype).contiguous(), samples)
+    return as_given(vectors.flip(-1)[:, :n_kept].mH.to(flat.dtype).resolve_conj().contiguous(), samples)
 
 
 def compress_channels(data: Array, matrix: Array) -> Array:

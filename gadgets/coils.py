@@ -85,8 +85,8 @@ def smooth_images(calibration: Array, centre: Sequence[int], shape: Sequence[int
     for middle, n, size in zip(centre, block.shape[1:], shape, strict=True):
         if not 0 <= middle < n:
             raise DataError(
-                f"the calibration lines do not reach the centre of k-space, which is {max(-middle, middle - n + 1)} off; "
-                "acquire calibration lines around the centre"
+                "the calibration lines do not reach the centre of k-space, "
+                f"which is {max(-middle, middle - n + 1)} off; acquire calibration lines around the centre"
             )
         reach = min(middle, n - 1 - middle, (size - 1) // 2)
         source.append(slice(middle - reach, middle + reach + 1))

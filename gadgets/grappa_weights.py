@@ -84,7 +84,7 @@ def grappa_weights(
     solved = torch.cholesky_solve(right, factor).to(torch.complex64)
     fitted = solved.view(len(sources), n_channels, n_kx, len(targets), n_channels).permute(3, 0, 4, 1, 2)
     own = fitted.new_zeros(1, n_channels, n_channels, n_kx)  # an acquired sample stays as it is
-    own[0, :, :, n_kx // 2] = torch.eye(n_channels)
+    own[0, :, :, n_kx // 2] = torch.eye(n_channels, device=lines.device)
     shifts = (targets[:, None] - sources).reshape(-1, 2)
     return GrappaWeights(
         torch.cat([own, fitted.flatten(0, 1)]).contiguous(), np.concatenate([np.zeros((1, 2), int), shifts]), steps

@@ -57,5 +57,5 @@ class KSpace:
         calibration = self.calibration and self.calibration._unit(index)
         if calibration is not None and not calibration.sampled.any():
             calibration = None
-        head = self.head[index].reshape(())
+        head = np.asarray(self.head[index])
         return KSpace(self.data[index], self.sampled[index], head, (), calibration, self.readout_in_image_space)

@@ -61,6 +61,16 @@ def kspace():
     return KSpace(data, np.ones((2, 1, N_KY), bool), head, ("slice",), readout_in_image_space=True)
 
 
+def undersampled():
+    """Every other line of one slice, with a calibration of its own."""
+    head = acquisition_headers(1, N_CHANNELS, N_SAMPLES).reshape(())
+    data = noise(N_CHANNELS, 1, N_KY, N_SAMPLES, seed=1)
+    data[:, :, 1::2] = 0
+    all_lines = np.ones((1, N_KY), bool)
+    calibration = KSpace(noise(N_CHANNELS, 1, N_KY, N_SAMPLES, seed=2), all_lines, head)
+    return KSpace(data, all_lines & (np.arange(N_KY) % 2 == 0), head.copy(), calibration=calibration)
+
+
 def image(kind):
     data = noise(N_CHANNELS, 1, N_KY, 12)
     if kind == ImageType.MAGNITUDE:
@@ -72,7 +82,7 @@ def image(kind):
 def items_for(cls):
     kinds = {
         Acquisitions: lambda: [scan()],
-        KSpace: lambda: [kspace(), kspace()],
+        KSpace: lambda: [kspace(), undersampled()],
         Image: lambda: [image(ImageType.MAGNITUDE if cls is ToInteger else ImageType.COMPLEX) for _ in range(2)],
     }
     return [item for accepted in cls.accepts if accepted is not Noise for item in kinds[accepted]()]

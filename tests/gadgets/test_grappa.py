@@ -1,0 +1,274 @@
+"""The gadget Grappa: images of undersampled k-space, and words where there can be none."""
+
+import numpy as np
+import pytest
+from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, only, relative
+
+from echotrain.gadgets import (
+    CollectKSpace,
+    CombineCoils,
+    FourierTransform,
+    Grappa,
+    PadAsymmetricEcho,
+    RemoveOversampling,
+)
+from echotrain.gadgets import grappa as grappa_module
+from echotrain.gadgets.fourier import centred_fft
+from echotrain.gadgets.grappa_weights import grappa, grappa_weights
+from echotrain.mrd import Encoding, Header, Image, KSpace, Limit, Space, acquisition_headers, parse_header
+from echotrain.mrd.errors import DataError, ParameterError
+
+HEADER = Header(
+    b"",
+    (
+        Encoding(
+            Space((N_KX, N_KY, 1), (100.0, 120.0, 5.0)),
+            Space((N_KX, N_KY, 1), (100.0, 120.0, 5.0)),
+            {"kspace_encoding_step_1": Limit(0, N_KY - 1, N_KY // 2)},
+        ),
+    ),
+)
+
+
+def unit(data, sampled, calibration=None, **head):
+    line = acquisition_headers(1, len(data), data.shape[-1]).reshape(())
+    for name, value in head.items():
+        line[name] = value
+    return KSpace(only(data, sampled), sampled, line, calibration=calibration)
+
+
+def started(header=HEADER, **parameters):
+    gadget = Grappa(**parameters)
+    gadget.start(header)
+    return gadget
+
+
+def images_of(gadgets, header, items):
+    """What a chain of gadgets gives for items."""
+    for place, gadget in enumerate(gadgets):
+        gadget.connect(gadgets[place + 1 :])
+        gadget.start(header)
+    for gadget in gadgets:
+        given = [out for item in items if isinstance(item, gadget.accepts) for out in gadget.process(item) or ()]
+        items = [*given, *(gadget.finish() or ())]
+    return [item for item in items if isinstance(item, Image)]
+
+
+# The gadget
+
+
+@pytest.mark.parametrize(("acceleration", "bound"), [(1, 1e-6), (2, 0.025), (3, 0.05)])
+def test_an_accelerated_scan_gives_the_image_of_the_full_one(small_scan, acceleration, bound):
+    parameters = {"matrix": (72, 60), "coils": 8, "slices": 2}
+    full = small_scan(**parameters)
+    truth = images_of(
+        [RemoveOversampling(), CollectKSpace(), FourierTransform(), CombineCoils(method="adaptive")],
+        parse_header(full.header),
+        full.batches,
+    )
+    scan = small_scan(**parameters, acceleration=acceleration)
+    found = images_of([RemoveOversampling(), CollectKSpace(), Grappa()], parse_header(scan.header), scan.batches)
+    assert len(found) == len(truth) == 2
+    for one, other in zip(found, truth, strict=True):
+        assert one.data.shape == other.data.shape == (1, 1, 60, 72)
+        assert relative(np.abs(one.data), np.abs(other.data)) < bound
+        for name in (
+            "field_of_view",
+            "position",
+            "read_dir",
+            "slice",
+            "image_index",
+            "image_series_index",
+            "image_type",
+        ):
+            np.testing.assert_array_equal(one.head[name], other.head[name])
+        history = one.meta.pop("GADGETRON_ImageProcessingHistory"), other.meta.pop("GADGETRON_ImageProcessingHistory")
+        assert history == (["FourierTransform", "Grappa"], ["FourierTransform", "CombineCoils"])
+        assert one.meta == other.meta
+
+
+def test_readouts_in_image_space_or_not_and_batches_of_any_size_give_the_same(small_scan):
+    scan = small_scan(matrix=(36, 40), coils=4, acceleration=2, repetitions=2)
+    header = parse_header(scan.header)
+    expected = images_of([RemoveOversampling(), CollectKSpace(), Grappa()], header, scan.batches)
+    singles = [line for batch in scan.batches for line in (batch[i : i + 1] for i in range(len(batch)))]
+    by_line = images_of([RemoveOversampling(), CollectKSpace(), Grappa()], header, singles)
+    unconnected = images_of([RemoveOversampling()], header, [])
+    assert not unconnected
+    cropped = RemoveOversampling()
+    cropped.start(header)  # without `connect`, so that lines stay in k-space
+    lines = [out for batch in scan.batches for out in cropped.process(batch)]
+    assert not lines[0].readout_in_image_space
+    in_kspace = images_of([CollectKSpace(), Grappa()], header, lines)
+    assert len(expected) == len(by_line) == len(in_kspace) == 4
+    for one, two, three in zip(expected, by_line, in_kspace, strict=True):
+        assert relative(two.data, one.data) < 1e-5
+        assert relative(three.data, one.data) < 1e-4
+
+
+def test_partial_echoes_do_not_spoil_the_calibration(small_scan):
+    parameters = {"matrix": (64, 60), "coils": 8, "slices": 1, "partial_echo": 0.7}
+
+    def chain(last):
+        return [PadAsymmetricEcho(), RemoveOversampling(), CollectKSpace(), *last]
+
+    full, scan = small_scan(**parameters), small_scan(**parameters, acceleration=2)
+    (truth,) = images_of(
+        chain([FourierTransform(), CombineCoils(method="adaptive")]), parse_header(full.header), full.batches
+    )
+    (found,) = images_of(chain([Grappa()]), parse_header(scan.header), scan.batches)
+    assert relative(np.abs(found.data), np.abs(truth.data)) < 0.025
+
+
+def test_acquired_lines_between_those_of_the_lattice_stay_as_they_are():
+    kspace = centred_fft(channel_images(), (-2, -1)) + 0.3 * noise(*PLANE)
+    sampled = every(3)
+    sampled[:, 14:35] = True
+    (image,) = started().process(unit(kspace, sampled))
+    filled = grappa(only(kspace, sampled), kspace[:, :, 14:35], sampled=sampled)
+    block = unit(kspace, np.pad(np.ones((1, 21), bool), ((0, 0), (14, 13))))
+    (expected,) = started().process(unit(filled, np.ones((1, N_KY), bool), calibration=block))
+    assert relative(image.data, expected.data) < 1e-4
+    (without,) = started().process(unit(kspace, every(3), calibration=block))
+    assert relative(without.data, expected.data) > 1e-3
+
+
+def test_weights_are_kept_while_the_calibration_is_the_same(monkeypatch):
+    fits = []
+
+    def counted(*arguments):
+        fits.append(None)
+        return grappa_weights(*arguments)
+
+    monkeypatch.setattr(grappa_module, "grappa_weights", counted)
+    kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
+    gadget, calibration = started(), unit(kspace, whole)
+    first, second = (next(iter(gadget.process(unit(kspace, every(2, k), calibration)))) for k in range(2))
+    assert len(fits) == 1
+    assert relative(second.data, first.data) < 0.01
+    list(gadget.process(unit(kspace, every(2), unit(kspace, whole))))
+    assert len(fits) == 2
+    list(gadget.process(unit(kspace, every(3), calibration)))
+    assert len(fits) == 3
+
+
+def test_separate_calibration_is_centred_by_its_middle():
+    kspace = centred_fft(channel_images(), (-2, -1))
+    at_centre = np.zeros((1, N_KY), bool)
+    at_centre[:, 12:36] = True
+    elsewhere = unit(np.roll(kspace, -12, axis=-2), np.roll(at_centre, -12, axis=-1))
+    (encoding,) = HEADER.encodings
+    separate = Header(b"", (Encoding(encoding.encoded, encoding.recon, encoding.limits, calibration_mode="separate"),))
+    (expected,) = started().process(unit(kspace, every(2), unit(kspace, at_centre)))
+    (found,) = started(separate).process(unit(kspace, every(2), elsewhere))
+    assert relative(found.data, expected.data) < 1e-5
+
+
+def test_snr_units_bring_the_deviation_of_noise_to_the_g_factor():
+    kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
+    gadget, calibration = started(snr_units=True, gfactor=True), unit(100 * kspace, whole)
+    g_map, _ = gadget.process(unit(kspace, every(2), calibration))
+    found = [
+        image.data[0, 0]
+        for seed in range(300)
+        for image in gadget.process(unit(noise(*PLANE, seed=seed), every(2), calibration))
+    ]
+    deviation = np.sqrt(np.mean(np.abs(found) ** 2, axis=0) / 2)
+    assert np.mean(deviation / np.abs(g_map.data[0, 0])) == pytest.approx(0.01, rel=0.01)
+
+
+def test_the_g_factor_is_a_series_of_its_own():
+    kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
+    gadget, calibration = started(gfactor=True), unit(kspace, whole)
+    g_map, image = gadget.process(unit(kspace, every(2), calibration))
+    assert (g_map.head["image_series_index"], g_map.head["image_index"]) == (20, 1)
+    assert (image.head["image_series_index"], image.head["image_index"]) == (1, 1)
+    assert g_map.data.shape == image.data.shape
+    assert g_map.meta["DataRole"] == "Gfactor"
+    assert image.meta["DataRole"] == "Image"
+    assert 100 < np.abs(g_map.data).max() < 1000
+    assert len(list(gadget.process(unit(kspace, every(2), calibration)))) == 1  # no other map for the same calibration
+    again, _ = gadget.process(unit(kspace, every(2), unit(kspace, whole)))
+    assert (again.head["image_series_index"], again.head["image_index"]) == (20, 2)
+
+
+def test_grappa_is_as_near_to_the_truth_as_bart_s_sense(small_scan, bart):
+    parameters = {"matrix": (72, 60), "coils": 8, "slices": 1}
+    full, scan = small_scan(**parameters), small_scan(**parameters, acceleration=2, noise=0.01, noise_lines=0)
+    (truth,) = images_of([RemoveOversampling(), CollectKSpace(), Grappa()], parse_header(full.header), full.batches)
+    (image,) = images_of([RemoveOversampling(), CollectKSpace(), Grappa()], parse_header(scan.header), scan.batches)
+    collect, crop, header = CollectKSpace(), RemoveOversampling(), parse_header(scan.header)
+    crop.start(header)
+    collect.start(header)
+    (kspace,) = [k for batch in scan.batches for lines in crop.process(batch) for k in collect.process(lines)]
+    calibration = np.where(kspace.sampled[..., None], kspace.data, kspace.calibration.data)
+    maps = bart("ecalib -m1 -r 24", calibration)
+    sense = bart("pics -i 50 -l2 -r 0.001", kspace.data, maps)[0] * np.sqrt(np.sum(np.abs(maps) ** 2, axis=0))
+    inside = np.abs(truth.data[0]) > 0.05 * np.abs(truth.data).max()
+
+    def error(found):
+        found, wanted = np.abs(found[inside]), np.abs(truth.data[0])[inside]
+        return relative(found * (found @ wanted) / (found @ found), wanted)
+
+    assert error(image.data[0]) < 1.1 * error(sense)
+    assert error(image.data[0]) < 0.06
+
+
+# What is refused
+
+
+def refusal(kspace, header=HEADER, **parameters):
+    with pytest.raises(DataError) as caught:
+        list(started(header, **parameters).process(kspace))
+    return str(caught.value)
+
+
+def test_a_scan_without_calibration_is_refused():
+    assert "no calibration lines" in refusal(unit(noise(*PLANE), every(2)))
+
+
+def test_calibration_that_is_too_small_for_the_kernel_is_refused():
+    sampled = every(3)
+    sampled[:, 22:27] = True
+    words = refusal(unit(noise(*PLANE), sampled))
+    assert "7 x 1 calibration lines" in words or "6 x 1 calibration lines" in words
+    assert "10 x 1 lines" in words
+    narrow = refusal(
+        unit(noise(32, 1, 24, 10), every(2, shape=(1, 24)), unit(noise(32, 1, 24, 10), every(1, shape=(1, 24))))
+    )
+    assert "640 weights" in narrow
+
+
+def test_irregular_lines_are_refused():
+    sampled = np.zeros((1, N_KY), bool)
+    sampled[:, [0, 2, 5, 6, 11, 13, 17, *range(20, 30), 31, 36, 38, 41, 45]] = True
+    assert "not sampled at regular distances" in refusal(unit(noise(*PLANE), sampled, unit(noise(*PLANE), every(1))))
+
+
+def test_lines_that_are_missing_by_the_header_are_refused():
+    (encoding,) = HEADER.encodings
+    twofold = Header(b"", (Encoding(encoding.encoded, encoding.recon, encoding.limits, acceleration=(2, 1)),))
+    words = refusal(unit(noise(*PLANE), every(4), unit(noise(*PLANE), every(1))), twofold)
+    assert "4 apart" in words
+    assert "is 2" in words
+
+
+def test_calibration_off_the_centre_or_of_other_channels_is_refused():
+    at_edge = np.zeros((1, N_KY), bool)
+    at_edge[:, :20] = True
+    assert "which is 5 off" in refusal(unit(noise(*PLANE), every(2), unit(noise(*PLANE), at_edge)))
+    fewer = unit(noise(4, 1, N_KY, N_KX), every(1))
+    assert "4 channels, the other lines 6" in refusal(unit(noise(*PLANE), every(2), fewer))
+
+
+@pytest.mark.parametrize("which", ["lines", "calibration"])
+def test_samples_that_are_not_finite_are_refused(which):
+    lines, calibration = noise(*PLANE), noise(*PLANE)
+    (lines if which == "lines" else calibration)[2, 0, 24, 7] = np.nan
+    assert "not finite" in refusal(unit(lines, every(2), unit(calibration, every(1))))
+
+
+@pytest.mark.parametrize("kernel", ["4 4", "5", "5 4 3 2"])
+def test_a_kernel_that_cannot_be_is_refused(kernel):
+    with pytest.raises(ParameterError, match="odd number"):
+        Grappa(kernel=kernel)
