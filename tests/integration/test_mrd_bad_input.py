@@ -1,15 +1,13 @@
 """Whatever comes over the MRD door, the client is told what is wrong and then CLOSE, and others beside it end well."""
 
-import contextlib
 import random
-import socket
 import struct
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
-from mrd_clients import FireClient, GadgetronClient
+from mrd_clients import FireClient, GadgetronClient, assert_refused, lines_of, opening
 
 from echotrain.clients.client import open_scan
 from echotrain.mrd import Image, acquisition_headers
@@ -56,16 +54,9 @@ def scan(small_scan):
     return small_scan()
 
 
-def lines_of(client, scan):
-    return [
-        client.acquisitions([head], [data])
-        for batch in scan.batches
-        for head, data in zip(batch.head, batch.data, strict=True)
-    ]
-
-
-def opening(client, scan, config="rss"):
-    return client.config(config) + client.header(scan.header)
+def memory(process):
+    """What the process holds [bytes]."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096
 
 
 def record(number, head, **fields):
@@ -73,21 +64,6 @@ def record(number, head, **fields):
     for name, value in fields.items():
         head[name] = value
     return struct.pack("<H", number) + head.tobytes()
-
-
-def assert_refused(client, *words):
-    """The last text is an error with these words, and CLOSE ends it all."""
-    heard = client.hear()
-    assert heard.closed
-    assert heard.texts, "nothing was said"
-    error = heard.texts[-1]
-    if isinstance(client, FireClient):
-        assert error[0] == "ERROR"
-        error = f"error: {error[1]}"
-    assert error.startswith("error: ")
-    for word in words:
-        assert word in error
-    return heard
 
 
 # -- the opening ---------------------------------------------------------------------------------------------------
@@ -281,142 +257,3 @@ def test_a_gadget_that_fails(client, scan, how):
     config = f'<chain><gadget name="Stumble" how="{how}" after="3"/><gadget name="Count"/></chain>'
     client.send(client.script(config), client.header(scan.header), *lines_of(client, scan), client.close())
     assert_refused(client, "Stumble")
-
-
-# -- clients that go away --------------------------------------------------------------------------------------------
-
-
-def test_a_client_that_ends_its_side_without_close_gets_what_can_be_made(client, scan):
-    client.send(opening(client, scan), *lines_of(client, scan))
-    client.end()
-    heard = client.hear()
-    assert heard.closed
-    assert len(heard.images) == 2
-    assert any("without CLOSE" in text for text in heard.texts)
-
-
-def test_a_client_that_ends_its_side_within_a_line_is_told(client, scan):
-    messages = lines_of(client, scan)
-    client.send(opening(client, scan), *messages[:-1], messages[-1][:100])
-    client.end()
-    heard = client.hear()
-    assert heard.closed
-    assert any("without CLOSE" in text for text in heard.texts)
-
-
-ENLARGE = '<chain><gadget name="Enlarge" megabytes="4"/></chain>'
-
-
-def test_a_client_that_reads_slowly_gets_all_and_the_server_holds_little(server, scan, client, eventually):
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    before = memory(server.process.pid)
-    client.send(client.script(ENLARGE), client.header(scan.header), *lines_of(client, scan), client.close())
-    eventually(lambda: any(path.stat().st_size > 150e6 for path in server.sessions.glob("*/output.mrd")))
-    assert memory(server.process.pid) - before < 60 << 20
-    assert len(client.hear().images) == 40
-
-
-# A server that waits for nobody: what was held for a client that went away is let go of soon.
-
-
-@pytest.fixture(scope="module")
-def hasty_server(running_server, tmp_path_factory):
-    with running_server(tmp_path_factory.mktemp("hasty"), "--idle", "1", "--patience", "0.1") as server:
-        yield server
-
-
-@pytest.fixture
-def let_go(hasty_server, scan, eventually):
-    """`let_go()` waits until the hasty server holds nothing of any session, and sees that it still serves."""
-    assert_serves(hasty_server, scan)
-    pid = hasty_server.process.pid
-    before = descriptors(pid)
-
-    def wait():
-        eventually(lambda: not open_logs(hasty_server) and descriptors(pid) <= before + N_OF_A_WORKER)
-        assert_serves(hasty_server, scan)
-
-    return wait
-
-
-def assert_serves(server, scan):
-    with GadgetronClient(server.mrd) as client:
-        client.send(opening(client, scan), *lines_of(client, scan), client.close())
-        assert len(client.hear().images) == 2
-
-
-def test_a_client_that_falls_silent_is_told_after_the_limit(hasty_server, scan):
-    with GadgetronClient(hasty_server.mrd) as silent, GadgetronClient(hasty_server.mrd) as client:
-        client.send(opening(client, scan), *lines_of(client, scan)[:30])
-        heard = client.hear()
-        assert heard.closed
-        assert heard.images
-        assert any("nothing came for 1 s" in text for text in heard.texts)
-        assert_refused(silent, "nothing came for 1 s before a configuration came")
-
-
-@pytest.mark.parametrize("n_bytes", [1, 500, 1500, 40_000])
-def test_clients_that_vanish_leave_nothing_behind(hasty_server, scan, let_go, n_bytes):
-    for _ in range(5):
-        client = GadgetronClient(hasty_server.mrd)
-        client.send(b"".join([opening(client, scan), *lines_of(client, scan)])[:n_bytes])
-        client.vanish()
-    let_go()
-
-
-def test_a_client_that_never_reads_is_let_go(hasty_server, scan, let_go, eventually):
-    with GadgetronClient(hasty_server.mrd) as client:
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        client.send(client.script(ENLARGE), client.header(scan.header), *lines_of(client, scan), client.close())
-        eventually(lambda: open_logs(hasty_server))
-        let_go()
-        with contextlib.suppress(ConnectionResetError):
-            while client.socket.recv(1 << 20):
-                pass
-
-
-def test_what_goes_wrong_again_and_again_costs_nothing_in_the_end(hasty_server, scan, let_go):
-    """Memory and descriptors of the process that holds the doors, over rounds of what is above."""
-    pid = hasty_server.process.pid
-
-    def one_round():
-        for data in (ODD_BYTES, b"", struct.pack("<HI", 2, 0xFFFF_FFFF)):
-            with GadgetronClient(hasty_server.mrd) as client:
-                client.send(data)
-                client.end()
-                client.hear()
-        for wrong in (ODD_BYTES, HUGE[0], HUGE[3]):
-            with GadgetronClient(hasty_server.mrd) as client:
-                client.send(opening(client, scan), *lines_of(client, scan), wrong, client.close())
-                assert_refused(client)
-        client = GadgetronClient(hasty_server.mrd)
-        client.send(opening(client, scan), *lines_of(client, scan)[:20])
-        client.vanish()
-
-    one_round()
-    before = memory(pid)
-    for _ in range(4):
-        one_round()
-    let_go()
-    assert memory(pid) - before < 10 << 20
-
-
-N_OF_A_WORKER = 3  # descriptors, of the one that may be just starting
-
-
-def descriptors(process):
-    return len(list(Path(f"/proc/{process}/fd").iterdir()))
-
-
-def open_logs(server):
-    """Files of sessions that the process with the doors has open."""
-    found = []
-    for path in Path(f"/proc/{server.process.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            found.append(path.readlink())
-    return [path for path in found if path.is_relative_to(server.sessions)]
-
-
-def memory(process):
-    """What the process holds [bytes]."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096

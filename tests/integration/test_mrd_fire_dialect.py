@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from mrd_clients import FireClient, Heard
+from mrd_clients import FireClient, Heard, lines_of
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -29,10 +29,6 @@ def parameters(client, **values):
     return client.text(json.dumps({"version": "1.1.0", "parameters": values}, indent=4))
 
 
-def lines_of(client, scan):
-    return b"".join(client.acquisitions(batch.head, batch.data) for batch in scan.batches)
-
-
 def chain(*gadgets):
     return f"<chain>{''.join(f'<gadget name={name!r}/>' for name in gadgets)}</chain>"
 
@@ -49,7 +45,7 @@ def test_a_scan_with_parameters_and_waveforms_gives_images(client, scan):
     client.send(client.config("rss"), client.header(scan.header), parameters(client, config="rss", customconfig=""))
     for number in range(3):
         client.send(client.waveform(np.arange(8).reshape(2, 4), waveform_id=number, time_stamp=number))
-    client.send(lines_of(client, scan), client.close())
+    client.send(*lines_of(client, scan), client.close())
     heard = client.hear()
     assert heard.closed
     assert [pixels.shape for _, pixels, _ in heard.images] == [(1, 1, 20, 24)] * 2
@@ -61,13 +57,13 @@ def test_a_scan_with_parameters_and_waveforms_gives_images(client, scan):
 @pytest.mark.parametrize("piece", [1, 2, 341, 4099])
 def test_pieces_of_any_size_give_the_same(client, scan, piece):
     messages = [client.config("x"), client.header(scan.header), parameters(client, config="rss"), client.close()]
-    messages.insert(3, lines_of(client, scan))
+    messages[3:3] = lines_of(client, scan)
     client.send(*messages, chunks=(piece,))
     assert len(client.hear().images) == 2
 
 
 def test_without_parameters_the_scan_begins_with_its_first_message(client, scan):
-    client.send(client.config("rss"), client.header(scan.header), lines_of(client, scan), client.close())
+    client.send(client.config("rss"), client.header(scan.header), *lines_of(client, scan), client.close())
     assert len(client.hear().images) == 2
 
 
@@ -80,7 +76,7 @@ def test_a_header_alone_starts_the_session_after_a_while(client, scan):
 
 def test_the_configuration_in_the_json_wins(client, scan):
     client.send(client.config("not-there"), client.header(scan.header), parameters(client, config="count"))
-    client.send(lines_of(client, scan), client.close())
+    client.send(*lines_of(client, scan), client.close())
     heard = client.hear()
     assert not heard.images
     assert any("40 lines" in text for level, text in heard.texts if level == "INFO"), heard.texts
@@ -89,7 +85,7 @@ def test_the_configuration_in_the_json_wins(client, scan):
 def test_the_custom_configuration_wins_over_both(client, scan):
     client.send(client.config("not-there"), client.header(scan.header))
     client.send(parameters(client, config="not-there-either", customconfig="rss"))
-    client.send(lines_of(client, scan), client.close())
+    client.send(*lines_of(client, scan), client.close())
     assert len(client.hear().images) == 2
 
 
@@ -98,7 +94,7 @@ def test_parameters_reach_the_gadget_that_has_them(client, scan):
         client.script(chain("RemoveOversampling", "CollectKSpace", "FourierTransform", "CombineCoils", "ToInteger"))
     )
     client.send(client.header(scan.header), parameters(client, maximum="7", options="", sendOriginal="False"))
-    client.send(lines_of(client, scan), client.close())
+    client.send(*lines_of(client, scan), client.close())
     heard = client.hear()
     assert {pixels.dtype for _, pixels, _ in heard.images} == {np.dtype(np.uint16)}
     assert max(pixels.max() for _, pixels, _ in heard.images) <= 7
@@ -111,7 +107,7 @@ def test_a_wrong_value_of_a_parameter_is_an_error_that_names_it(client, scan):
     client.send(
         client.script(chain("RemoveOversampling", "CollectKSpace", "FourierTransform", "CombineCoils", "ToInteger"))
     )
-    client.send(client.header(scan.header), parameters(client, maximum="much"), lines_of(client, scan), client.close())
+    client.send(client.header(scan.header), parameters(client, maximum="much"), *lines_of(client, scan), client.close())
     heard = client.hear()
     assert heard.closed
     assert any("maximum" in text and "'much'" in text for level, text in heard.texts if level == "ERROR"), heard.texts
@@ -119,7 +115,7 @@ def test_a_wrong_value_of_a_parameter_is_an_error_that_names_it(client, scan):
 
 def test_text_that_is_not_json_is_told_and_the_scan_goes_on(client, scan):
     client.send(client.config("rss"), client.header(scan.header), client.text("{nonsense"))
-    client.send(lines_of(client, scan), client.close())
+    client.send(*lines_of(client, scan), client.close())
     heard = client.hear()
     assert len(heard.images) == 2
     assert any("JSON" in text for level, text in heard.texts if level == "WARNING")
@@ -128,7 +124,7 @@ def test_text_that_is_not_json_is_told_and_the_scan_goes_on(client, scan):
 def test_openrecon_is_the_chain_that_the_server_was_started_with(running_server, tmp_path, scan):
     with running_server(tmp_path, "--openrecon", "rss") as server, FireClient(server.mrd) as client:
         client.send(client.config("openrecon"), client.header(scan.header), parameters(client, config="openrecon"))
-        client.send(lines_of(client, scan), client.close())
+        client.send(*lines_of(client, scan), client.close())
         assert len(client.hear().images) == 2
 
 
@@ -176,7 +172,7 @@ def test_a_client_that_closes_before_the_header_is_answered_with_close(client):
 
 
 def test_an_error_is_told_with_its_level_and_then_comes_close(client, scan):
-    client.send(client.script("<chain>"), client.header(scan.header), lines_of(client, scan), client.close())
+    client.send(client.script("<chain>"), client.header(scan.header), *lines_of(client, scan), client.close())
     heard = client.hear()
     assert heard.closed
     ((level, text),) = heard.texts

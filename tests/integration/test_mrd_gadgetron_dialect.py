@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ismrmrd.serialization import ConfigFile, ProtocolDeserializer, ProtocolSerializer
 from ismrmrd.serialization import ConfigText as TheirConfigText
-from mrd_clients import GadgetronClient, Heard
+from mrd_clients import GadgetronClient, Heard, lines_of
 
 from echotrain.clients.client import open_scan
 from echotrain.mrd import Image
@@ -38,13 +38,6 @@ def recorded(data_folder):
             return sent, series["data"][:]
 
     return read
-
-
-def lines_of(client, scan, lines=slice(None)):
-    """The messages of a scan's lines."""
-    heads = np.concatenate([batch.head for batch in scan.batches])[lines]
-    data = [line for batch in scan.batches for line in batch.data][lines]
-    return client.acquisitions(heads, data)
 
 
 def assert_alike(images, expected, tolerance):
@@ -104,14 +97,16 @@ def test_recorded_questions_are_answered_and_the_connection_ends(client, data_fo
 @pytest.mark.parametrize("chunks", [(), (1,)])
 def test_a_scan_gives_the_same_pixels_as_on_the_native_door(server, client, small_scan, chunks):
     scan = small_scan()
-    client.send(client.config("rss"), client.header(scan.header), lines_of(client, scan), client.close(), chunks=chunks)
+    client.send(
+        client.config("rss"), client.header(scan.header), *lines_of(client, scan), client.close(), chunks=chunks
+    )
     heard = client.hear()
     np.testing.assert_array_equal([pixels for _, pixels, _ in heard.images], pixels_of_native_client(server, scan))
 
 
 def test_a_configuration_may_be_sent_as_text(client, server, small_scan):
     scan = small_scan()
-    client.send(client.script(RSS), client.header(scan.header), lines_of(client, scan), client.close())
+    client.send(client.script(RSS), client.header(scan.header), *lines_of(client, scan), client.close())
     heard = client.hear()
     np.testing.assert_array_equal([pixels for _, pixels, _ in heard.images], pixels_of_native_client(server, scan))
 
@@ -119,22 +114,22 @@ def test_a_configuration_may_be_sent_as_text(client, server, small_scan):
 def test_an_image_comes_while_the_scan_still_runs(client, small_scan):
     scan = small_scan(repetitions=2)
     n_lines = sum(map(len, scan.batches))
-    client.send(client.config("rss"), client.header(scan.header), lines_of(client, scan, slice(n_lines // 2 + 1)))
+    client.send(client.config("rss"), client.header(scan.header), *lines_of(client, scan)[: n_lines // 2 + 1])
     heard = Heard()
     while len(heard.images) < 2:
         (number,) = struct.unpack("<H", client.stream.read(2))
         client._take(number, heard)
-    client.send(lines_of(client, scan, slice(n_lines // 2 + 1, None)), client.close())
+    client.send(*lines_of(client, scan)[n_lines // 2 + 1 :], client.close())
     assert len(client.hear(heard).images) == 4
     assert [head.repetition for head, _, _ in heard.images] == [0, 0, 1, 1]
 
 
 def test_texts_and_waveforms_among_the_lines_disturb_nothing(client, small_scan):
     scan = small_scan()
-    some, rest = lines_of(client, scan, slice(17)), lines_of(client, scan, slice(17, None))
+    lines = lines_of(client, scan)
     waveform = client.waveform(np.arange(10).reshape(2, 5), waveform_id=1, time_stamp=3)
-    client.send(client.config("rss"), client.header(scan.header), waveform, some)
-    client.send(client.text("the patient moved"), waveform, rest, waveform, client.close())
+    client.send(client.config("rss"), client.header(scan.header), waveform, *lines[:17])
+    client.send(client.text("the patient moved"), waveform, *lines[17:], waveform, client.close())
     heard = client.hear()
     assert len(heard.images) == 2
     assert not [text for text in heard.texts if "error" in text]
@@ -143,8 +138,8 @@ def test_texts_and_waveforms_among_the_lines_disturb_nothing(client, small_scan)
 def test_questions_are_answered_at_any_time(client, small_scan):
     scan = small_scan()
     client.send(client.query("ismrmrd::version", 7), client.config("rss"), client.query("gadgetron::version", 8))
-    client.send(client.header(scan.header), lines_of(client, scan, slice(9)), client.query("nobody::knows", 9))
-    client.send(lines_of(client, scan, slice(9, None)), client.query("gadgetron::info::matlab", 1 << 63))
+    client.send(client.header(scan.header), *lines_of(client, scan)[:9], client.query("nobody::knows", 9))
+    client.send(*lines_of(client, scan)[9:], client.query("gadgetron::info::matlab", 1 << 63))
     client.send(client.close())
     heard = client.hear()
     assert heard.responses[7] == ismrmrd.__version__
@@ -191,7 +186,7 @@ def test_many_clients_at_once_get_their_own_images(server, small_scan):
     def run(number):
         with GadgetronClient(server.mrd) as client:
             client.send(client.config("rss"), client.header(scans[number].header))
-            client.send(lines_of(client, scans[number]), client.close(), chunks=(1000 + 333 * number,))
+            client.send(*lines_of(client, scans[number]), client.close(), chunks=(1000 + 333 * number,))
             heard[number] = client.hear()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]

@@ -201,3 +201,32 @@ class FireClient(Client):
         assert text[:8] in LEVELS, f"no level before the text {text!r}"
         assert text[8] == " "
         return text[:8].rstrip(), text[9:]
+
+
+def opening(client, scan, config="rss"):
+    """The messages before the lines of a scan."""
+    return client.config(config) + client.header(scan.header)
+
+
+def lines_of(client, scan):
+    """The messages of a scan's lines, one for each."""
+    return [
+        client.acquisitions([head], [data])
+        for batch in scan.batches
+        for head, data in zip(batch.head, batch.data, strict=True)
+    ]
+
+
+def assert_refused(client, *words):
+    """The last text is an error with these words, and CLOSE ends it all; gives what was heard."""
+    heard = client.hear()
+    assert heard.closed
+    assert heard.texts, "nothing was said"
+    error = heard.texts[-1]
+    if isinstance(client, FireClient):
+        assert error[0] == "ERROR"
+        error = f"error: {error[1]}"
+    assert error.startswith("error: ")
+    for word in words:
+        assert word in error
+    return heard
