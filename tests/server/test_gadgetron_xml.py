@@ -1,9 +1,15 @@
 """Gadgetron's configurations, both dialects: what becomes of them, what is told, and what is refused, all at once."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from echotrain.mrd.errors import ConfigError
 from echotrain.server.chain_xml import Branch, Parallel, Step
+from echotrain.server.configs import config_names
+from echotrain.server.gadgetron_classes import SERVED
+from echotrain.server.gadgetron_properties import NO_EFFECT
 from echotrain.server.gadgetron_xml import parse_gadgetron
 
 
@@ -392,3 +398,20 @@ def test_an_old_python_gadget_is_the_program_that_gadgetron_makes_of_it():
 )
 def test_external_programs_of_other_kinds_are_not_yet_supported(text, words):
     assert words in refused(text)
+
+
+def test_the_guide_for_sites_names_every_class_and_property_that_is_served():
+    guide = (Path(__file__).parents[2] / "docs" / "gadgetron.md").read_text()
+    named = set(re.findall(r"`(\w+)`", guide))
+    for served in SERVED:
+        properties = {re.sub("(filter..)_(sigma|width)", r"\1", name) for name in served.properties}
+        assert named >= {*served.classes, *properties}
+    assert named >= NO_EFFECT
+
+
+def test_the_guide_for_sites_names_every_stock_chain():
+    guide = (Path(__file__).parents[2] / "docs" / "gadgetron.md").read_text()
+    named = set(re.findall(r"`(\w+)`", guide.replace("`..._", "`Generic_Cartesian_")))
+    assert named >= {
+        name for name in config_names() if re.match("default|distributed|grappa|Generic|stream_|isalive", name)
+    }
