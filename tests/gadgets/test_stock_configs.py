@@ -156,7 +156,7 @@ def test_the_generic_chains_give_integers_in_units_of_the_noise(name):
     assert int(image.head["image_series_index"]) == 1
     (whitened,) = images("fft", scan())
     scale = 10 if name.endswith("Grappa") else 1
-    # White k-space, as here, keeps its mean square through the filter; the coil maps leave one channel's share at least.
+    # White k-space keeps its mean square through the filter; the coil maps leave one channel's share at least.
     assert 3**-0.5 < np.linalg.norm(image.data) / (scale * np.linalg.norm(whitened.data)) < 1
 
 
