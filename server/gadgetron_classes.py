@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .chain_xml import Step
-from .gadgetron_properties import Property, Served, Values, always, is_empty, is_negative, is_off, is_on, one_of, passed
+from .gadgetron_properties import (
+    Property,
+    Served,
+    Values,
+    always,
+    boolean,
+    integer,
+    is_empty,
+    is_negative,
+    is_off,
+    is_on,
+    number,
+    one_of,
+    passed,
+)
 
 _COUNTERS = ("slice", "contrast", "phase", "repetition", "set", "average", "segment")  # as CollectKSpace names them
 _FILTERS = {"gaussian": "gaussian", "hanning": "hann", "taperedhanning": "tukey", "none": "none"}
@@ -114,9 +128,9 @@ _ONE_COMPRESSION = "one compression serves all N and S"
 _SCALE_ONCE = "the scale is fixed by the first image of a series, whose maximum becomes 2048"
 
 _MAPS = {
-    "image_series": Property("0"),
+    "image_series": integer("0"),
     "coil_map_algorithm": Property("Inati", lambda value: value == "Inati", "maps come of Inati's first method", True),
-    "coil_map_kernel_size_readout": Property("7"),
+    "coil_map_kernel_size_readout": integer("7"),
     "coil_map_kernel_size_phase": Property("5", one_of(5), "the box is as wide as along the readout", True),
     "coil_map_num_iter": Property("10"),
     "coil_map_thres_iter": Property("1e-4"),
@@ -130,7 +144,7 @@ _SKIP = Property(
 _NOISE = {
     "noise_dependency_prefix": Property(""),
     "noise_dependency_folder": Property(""),
-    "perform_noise_adjust": Property("true"),
+    "perform_noise_adjust": boolean("true"),
     "pass_nonconformant_data": Property("true", is_on, "lines without noise of their own are passed", True),
     "noise_dwell_time_us_preset": Property("0", one_of(0), "the dwell time is that of the noise lines"),
     "scale_only_channels_by_name": Property("", is_empty, "all channels are whitened together"),
@@ -149,7 +163,7 @@ SERVED = (
         _compress,
         {
             **_PCA,
-            "coils_out": Property("128"),
+            "coils_out": integer("128"),
             "coil_mask": Property("", is_empty, "the virtual channels with most signal are kept"),
         },
     ),
@@ -166,8 +180,8 @@ SERVED = (
             "n_acquisitions_before_ongoing_trigger": Property("40"),
             "N_dimension": _DIMENSION,
             "S_dimension": _DIMENSION,
-            "split_slices": Property("false"),
-            "ignore_segment": Property("false"),
+            "split_slices": boolean("false"),
+            "ignore_segment": boolean("false"),
         },
     ),
     Served(
@@ -181,11 +195,11 @@ SERVED = (
         always(),
         {
             "average_all_ref_N": Property("true"),
-            "average_all_ref_S": Property("false"),
+            "average_all_ref_S": boolean("false"),
             "N_for_ref": Property("-1", is_negative, "calibration is not taken from one N alone"),
             "S_for_ref": Property("-1", is_negative, "calibration is not taken from one S alone"),
-            "ref_fill_into_data_embedded": Property("false"),
-            "prepare_ref_always": Property("true"),
+            "ref_fill_into_data_embedded": boolean("false"),
+            "prepare_ref_always": boolean("true"),
         },
         "each contrast, average, ... that has calibration lines is calibrated by these, and not by their mean",
     ),
@@ -194,11 +208,11 @@ SERVED = (
         _eigen_channels,
         {
             "average_all_ref_N": Property("true", is_on, _ONE_COMPRESSION, True),
-            "average_all_ref_S": Property("false"),
+            "average_all_ref_S": boolean("false"),
             "update_eigen_channel_coefficients": Property("false", is_off, "they are kept over repetitions", True),
-            "upstream_coil_compression": Property("true"),
-            "upstream_coil_compression_thres": Property("-1"),
-            "upstream_coil_compression_num_modesKept": Property("0"),
+            "upstream_coil_compression": boolean("true"),
+            "upstream_coil_compression_thres": number("-1"),
+            "upstream_coil_compression_num_modesKept": integer("0"),
         },
     ),
     Served(
@@ -206,15 +220,15 @@ SERVED = (
         _generic_grappa,
         {
             **_MAPS,
-            "grappa_kSize_RO": Property("5"),
-            "grappa_kSize_E1": Property("4"),
-            "grappa_kSize_E2": Property("4"),
-            "grappa_reg_lamda": Property("0.0005"),
+            "grappa_kSize_RO": integer("5"),
+            "grappa_kSize_E1": integer("4"),
+            "grappa_kSize_E2": integer("4"),
+            "grappa_reg_lamda": number("0.0005"),
             "grappa_calib_over_determine_ratio": Property("45"),
             "downstream_coil_compression": Property("true", is_off, "all channels are reconstructed", True),
             "downstream_coil_compression_thres": Property("0.002"),
             "downstream_coil_compression_num_modesKept": Property("0"),
-            "send_out_gfactor": Property("false"),
+            "send_out_gfactor": boolean("false"),
             "send_out_snr_map": Property("false", is_off, "maps of the signal-to-noise ratio are not yet supported"),
         },
     ),
@@ -223,13 +237,13 @@ SERVED = (
             ("SliceAccumulator", "ImageAccumulator", weights, "Unmixing"),
             _first_grappa,
             {
-                "image_series": Property("0"),
+                "image_series": integer("0"),
                 "unmixing_scale": Property("1", one_of(1), "images are not scaled"),
-                "coil_map_estimation_ks": Property("5"),
+                "coil_map_estimation_ks": integer("5"),
                 "coil_map_estimation_power": Property("3"),
-                "block_size_lines": Property("4"),
-                "block_size_samples": Property("5"),
-                "convolution_kernel_threshold": Property("5e-4"),
+                "block_size_lines": integer("4"),
+                "block_size_samples": integer("5"),
+                "convolution_kernel_threshold": number("5e-4"),
             },
         )
         for weights in ("cpuWeightsCalculator", "gpuWeightsCalculator")
@@ -256,8 +270,8 @@ SERVED = (
             for axis in ("RO", "E1", "E2")
             for name, rule in {
                 "": Property("Gaussian", lambda value: value.lower() in _FILTERS, f"it can be {', '.join(_FILTERS)}"),
-                "_sigma": Property("1.0"),
-                "_width": Property("0.15"),
+                "_sigma": number("1.0"),
+                "_width": number("0.15"),
             }.items()
         },
     ),
@@ -292,10 +306,10 @@ SERVED = (
         ("ExtractGadget",),
         _extract,
         {
-            "extract_mask": Property("0"),
-            "extract_magnitude": Property("true"),
-            "extract_real": Property("false"),
-            "extract_imag": Property("false"),
+            "extract_mask": integer("0"),
+            "extract_magnitude": boolean("true"),
+            "extract_real": boolean("false"),
+            "extract_imag": boolean("false"),
             "extract_phase": Property("false", is_off, "phases are from -pi to pi, where Gadgetron adds pi", True),
             "real_imag_offset": Property("0", one_of(0), "parts are given as they are"),
         },
@@ -305,20 +319,20 @@ SERVED = (
         ("AutoScaleGadget",),
         passed("ScaleIntensity", target="max_value", scope="=image"),
         {
-            "max_value": Property("2048"),
+            "max_value": number("2048"),
             "histogram_bins": Property("100", one_of(100), "the percentile is exact", True),
         },
     ),
     Served(
         ("ScaleGadget",),
         passed("ScaleIntensity", target="max_value", percentile="percentile", scope="=image"),
-        {"max_value": Property("2048"), "percentile": Property("98.5")},
+        {"max_value": number("2048"), "percentile": number("98.5")},
     ),
     Served(
         ("FloatToUShortGadget",),
         passed("ToInteger", maximum="max_intensity"),
         {
-            "max_intensity": Property("4095"),
+            "max_intensity": integer("4095"),
             "min_intensity": Property("0", one_of(0), "integers begin at 0"),
             "intensity_offset": Property(
                 "2048", one_of(0, 2048), "zero of phases and of real and imaginary parts lies in the middle", True

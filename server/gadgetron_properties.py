@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,6 +59,21 @@ def is_on(value: str) -> bool:
 def is_off(value: str) -> bool:
     """Whether a boolean property is false; raises as `is_on`."""
     return not is_on(value)
+
+
+def boolean(default: str) -> Property:
+    """A property that is true or false."""
+    return Property(default, lambda value: is_on(value) or is_off(value), "it must be true or false")
+
+
+def integer(default: str) -> Property:
+    """A property that is a whole number."""
+    return Property(default, lambda value: math.isfinite(int(value)), "it must be a whole number")
+
+
+def number(default: str) -> Property:
+    """A property that is a number."""
+    return Property(default, lambda value: math.isfinite(float(value)), "it must be a number")
 
 
 def is_empty(value: str) -> bool:

@@ -93,6 +93,7 @@ def _why_not(node: Node) -> str:
 def _steps(served: Served, nodes: Sequence[Node], reading: Reading) -> Sequence[Step]:
     values = {name: rule.default for name, rule in served.properties.items()}
     who = " and ".join(map(str, nodes))
+    n_before = len(reading.problems)
     for node in nodes:
         for name, value in node.properties.items():
             if name in served.properties:
@@ -105,6 +106,8 @@ def _steps(served: Served, nodes: Sequence[Node], reading: Reading) -> Sequence[
                 reading.problems.append(f"{node}: there is no property {name!r}; {nearest(name, known)}")
     if served.note:
         reading.notes.append(f"{who}: {served.note}")
+    if len(reading.problems) > n_before:
+        return ()
     try:
         return served.steps(values)
     except ValueError as reason:

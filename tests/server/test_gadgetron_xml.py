@@ -99,7 +99,15 @@ def test_everything_that_cannot_be_done_is_told_at_once():
 
 def test_values_of_the_wrong_type_are_refused():
     words = refused(legacy(gadget("NoiseAdjustGadget", perform_noise_adjust="maybe")))
-    assert "NoiseAdjustGadget: 'maybe' is neither true nor false" in words
+    assert "NoiseAdjustGadget: perform_noise_adjust='maybe': it must be true or false" in words
+    assert "extract_mask='nine': it must be a whole number" in refused(
+        legacy(gadget("ExtractGadget", extract_mask="nine"))
+    )
+    assert "max_value='': it must be a number" in refused(legacy(gadget("AutoScaleGadget", max_value="")))
+    words = refused(legacy(gadget("GenericReconKSpaceFilteringGadget", filterE1="Blackman")))
+    assert "filterE1='Blackman': it can be gaussian, hanning, taperedhanning, none" in words
+    words = refused(legacy(gadget("ExtractGadget", extract_magnitude="false")))
+    assert "no part of the images is asked for" in words
     assert "real_imag_offset='x'" in refused(legacy(gadget("ExtractGadget", real_imag_offset="x")))
     bucket = gadget("AcquisitionAccumulateTriggerGadget", trigger_dimension="user_3")
     assert "trigger_dimension='user_3': it can be slice," in refused(legacy(bucket, gadget("BucketToBufferGadget")))
