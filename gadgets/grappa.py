@@ -31,7 +31,7 @@ class _Calibrated:
     calibration: KSpace | None
     acceleration: tuple[int, int]
     weights: GrappaWeights | None
-    """None where all lines were acquired."""
+    """None where all lines were acquired, and the image itself gives the maps."""
 
     maps: NDArray[np.complex64]
     unmixing: NDArray[np.complex64]
@@ -53,7 +53,7 @@ class Grappa(Gadget[KSpace, Image]):
     Weights and coil maps come from the k-space's calibration lines or, where it has none, from the lines that were
     acquired without gaps; they are kept for later repetitions with the same calibration. The channels are combined in
     the same step, by coil maps estimated from the calibration. Lines between those of the regular grid that are not for
-    calibration alone stay as acquired. k-space without gaps is transformed, and its channels combined in the same way.
+    calibration alone stay as acquired. k-space without gaps is transformed, and combined by maps from the image itself.
     Intensities are those of the fully sampled image, but for `snr_units`.
 
     References: M. Griswold et al., Magn Reson Med 2002, 47:1202-1210; S. Inati et al., ISMRM 2013, p. 2672.
@@ -108,10 +108,10 @@ class Grappa(Gadget[KSpace, Image]):
             known = self._scenes.get(unit.scene)
             if known is None or not known.serves(kspace.calibration, lattice, channels):
                 known = self._calibrated(unit, kspace.calibration, lattice, channels)
-                if kspace.calibration is not None:
+                if known.weights is not None:
                     self._scenes[unit.scene] = known
-                if self.gfactor and known.weights is not None:
-                    yield self._g_factor_map(known, channels)
+                    if self.gfactor:
+                        yield self._g_factor_map(known, channels)
             data = unmix(channels.data, known.unmixing)
             if known.weights is not None and (unit.sampled & ~lattice.mask).any():
                 data += _correction(unit, lattice, known.weights, known.maps)
@@ -135,15 +135,12 @@ class Grappa(Gadget[KSpace, Image]):
 
     def _calibrated(self, unit: KSpace, calibration: KSpace | None, lattice: Lattice, channels: Image) -> _Calibrated:
         """Weights, maps and unmixing of a unit; `calibration` is kept to know it again."""
-        accelerated = max(lattice.acceleration) > 1
-        if accelerated or unit.calibration is not None:
-            block, centre = self._calibration_block(unit, lattice)
-            images = smooth_images(block, centre, channels.data.shape[1:])
-        else:
-            images = channels.data
-        maps = adaptive_coil_maps(images, self.width, self.iterations)
-        if not accelerated:
+        if max(lattice.acceleration) == 1:
+            maps = adaptive_coil_maps(channels.data, self.width, self.iterations)
             return _Calibrated(calibration, lattice.acceleration, None, maps, maps.conj())
+        block, centre = self._calibration_block(unit, lattice)
+        images = smooth_images(block, centre, channels.data.shape[1:])
+        maps = adaptive_coil_maps(images, self.width, self.iterations)
         weights = grappa_weights(block, lattice.acceleration, self.kernel, self.regularization)
         return _Calibrated(calibration, lattice.acceleration, weights, maps, grappa_unmixing(weights, maps))
 
@@ -167,16 +164,12 @@ class Grappa(Gadget[KSpace, Image]):
             raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
         if lines.readout_in_image_space:
             block = centred_fft(block, (-1,))
-        # Samples that an asymmetric echo lacks are no calibration.
-        n_samples = block.shape[-1]
-        first = int(lines.head["discard_pre"])
-        block = block[..., first : n_samples - int(lines.head["discard_post"])]
         encoding = self._header.encoding(int(unit.head["encoding_space_ref"]))
         if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
             # Their counters start anywhere, so that only their middle tells the centre, as with Gadgetron.
-            return block, (block.shape[1] // 2, block.shape[2] // 2, n_samples // 2 - first)
+            return block, tuple(n // 2 for n in block.shape[1:])
         n_z, n_y = lines.sampled.shape
-        return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, n_samples // 2 - first)
+        return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
 
     def _g_factor_map(self, known: _Calibrated, channels: Image) -> Image:
         """The g-factor as a complex image, so that gadgets on images treat it as the image that it belongs to."""
