@@ -105,9 +105,11 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
     def finish(self) -> Iterator[Any]:
         yield from self._give_open()
         if self._n_reopened > 1:
-            yield Text(f"CollectKSpace: {self._n_reopened} k-spaces in all were begun again after they were given on")
+            yield Text(f"warning: CollectKSpace: {self._n_reopened} k-spaces were begun again after they were given on")
         if self._unused:
-            yield Text(f"CollectKSpace: calibration lines of {len(self._unused)} k-spaces met no imaging lines")
+            yield Text(
+                f"warning: CollectKSpace: calibration lines of {len(self._unused)} k-spaces met no imaging lines"
+            )
         kinds = [f"{n} {kind}" for kind, n in self._left_out.items() if n]
         if kinds:
             yield Text(f"CollectKSpace: left out lines that are not k-space of an image: {', '.join(kinds)}")
@@ -213,8 +215,8 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
         if self._n_reopened == 1:
             names = ", ".join(f"{name} {value}" for name, value in zip(self.split, key[1:], strict=True))
             yield Text(
-                f"CollectKSpace: lines of {names or 'the k-space'} came after it was given on, and begin another; set "
-                "trigger to end to wait for all lines"
+                f"warning: CollectKSpace: lines of {names or 'the k-space'} came after it was given on, and begin "
+                "another; set trigger to end to wait for all lines"
             )
 
     def _give_open(self, before: int | None = None) -> Iterator[KSpace]:

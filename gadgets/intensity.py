@@ -91,7 +91,8 @@ class ToInteger(Gadget[Image, Image]):
             values[~finite] = 0
             if not self._warned:
                 self._warned = True
-                yield Text(f"ToInteger: image {image.head['image_index']} holds pixels that are not finite; set to 0")
+                number = image.head["image_index"]
+                yield Text(f"warning: ToInteger: image {number} holds pixels that are not finite; set to 0")
         integers = np.clip(np.rint(values, out=values), 0, maximum, out=values).astype(np.uint16)
         yield worked_on(
             image, integers, by=type(self).__name__, meta=self._meta(image, kind, slope, intercept, integers)

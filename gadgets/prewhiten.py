@@ -81,7 +81,7 @@ class Prewhiten(Gadget[Acquisitions | Noise, Acquisitions | Noise]):
         try:
             noise = self._measured()
         except DataError as error:
-            yield Text(f"Prewhiten: this noise cannot whiten later scans: {error.message}")
+            yield Text(f"warning: Prewhiten: this noise cannot whiten later scans: {error.message}")
             return
         finally:
             self._products = None
@@ -182,7 +182,7 @@ class Prewhiten(Gadget[Acquisitions | Noise, Acquisitions | Noise]):
         """Say `words`, once for each case."""
         if case not in self._told:
             self._told.add(case)
-            yield Text(f"Prewhiten: {words}")
+            yield Text(f"{'warning: ' if case == 'none' else ''}Prewhiten: {words}")
 
     def _absent(self) -> str:
         before = "no noise line came before the first line, and"

@@ -10,7 +10,7 @@ from .acquisitions import Acquisitions
 from .decode import Item
 from .errors import StreamError
 from .image import Image
-from .messages import CONFIG_NAME_BYTES, MAX_TEXT_BYTES, MessageId
+from .messages import CONFIG_NAME_BYTES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
 from .meta import meta_xml
 from .records import DATA_TYPE_NUMBERS, WAVEFORM_HEADER
 from .text import (
@@ -121,7 +121,13 @@ def _waveforms(waveforms: Waveforms) -> memoryview:
     return _records(MessageId.WAVEFORM, head, waveforms.data)
 
 
+def _check_size(data: np.ndarray) -> None:
+    if data.nbytes > MAX_RECORD_BYTES:
+        raise StreamError(f"an array of shape {data.shape} cannot be sent; at most {MAX_RECORD_BYTES} bytes are")
+
+
 def _array(data: np.ndarray) -> bytes:
+    _check_size(data)
     number = DATA_TYPE_NUMBERS.get(data.dtype)
     if number is None:
         raise StreamError(
@@ -133,6 +139,7 @@ def _array(data: np.ndarray) -> bytes:
 def _image(image: Image) -> bytes:
     attributes = meta_xml(image.meta)
     _check_text(attributes)
+    _check_size(image.data)
     head = image.described()
     head["attribute_string_len"] = len(attributes)
     opening = struct.pack("<H", MessageId.IMAGE), head.tobytes(), struct.pack("<Q", len(attributes)), attributes

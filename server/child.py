@@ -126,7 +126,9 @@ class Child:
         if status or not self._said_close:
             raise self.failure("ended without ending its stream")
         if status is None:
-            yield Text(f"{self._name} ended its stream, but not itself within {END_SECONDS:g} s, and was stopped")
+            yield Text(
+                f"warning: {self._name} ended its stream, but not itself within {END_SECONDS:g} s, and was stopped"
+            )
         self._stop()
 
     def failure(self, otherwise: str) -> EchotrainError:

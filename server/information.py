@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -61,9 +60,9 @@ _ANSWERS: dict[str, Callable[[], str]] = {
     "gadgetron::build": lambda: f"echotrain {__version__}",
     "gadgetron::info": _info,
     "gadgetron::info::memory": lambda: str(_memory()),
-    "gadgetron::info::python": lambda: f"YES, {sys.version.split()[0]}",
-    "gadgetron::info::matlab": lambda: "NO",
-    "gadgetron::info::cuda": lambda: "YES" if _gpus() else "NO",
+    "gadgetron::info::python": lambda: "1",
+    "gadgetron::info::matlab": lambda: "0",
+    "gadgetron::info::cuda": lambda: str(int(bool(_gpus()))),
     "gadgetron::cuda::devices": lambda: str(len(_gpus())),
     "gadgetron::cuda::driver": _driver,
     "gadgetron::cuda::runtime": lambda: "that of torch, in each worker",

@@ -207,13 +207,9 @@ class MrdClient:
         self._queue(view[:0], offset + len(payload))
 
     def say(self, item: Item) -> None:
-        """Queue an item; in FIRE's dialect a text has its level in front, and its NUL is counted."""
-        if isinstance(item, Text) and self._fire:
-            level, text = "INFO", item.text
-            for word in ("warning", "error"):
-                if text.startswith(f"{word}: "):
-                    level, text = word.upper(), text.removeprefix(f"{word}: ")
-            item = Text(f"{level:<8} {text}\0")
+        """Queue an item, a text in the form of the client's dialect."""
+        if isinstance(item, Text):
+            item = Text(_levelled(item.text) if self._fire else f"{item.text}\n")
         self._queue(memoryview(encode(item)))
 
     def _tell_rest(self) -> None:
@@ -317,3 +313,11 @@ class MrdClient:
                 WRITE if self._to_send or (self._farewell and not self._shut) else 0
             )
             self._loop.watch(self._socket.fileno(), self._ready, events)
+
+
+def _levelled(text: str) -> str:
+    """A text for FIRE: its level in eight characters, and a NUL that is counted."""
+    for word in ("warning", "error"):
+        if text.startswith(f"{word}: "):
+            return f"{word.upper():<8} {text.removeprefix(f'{word}: ')}\0"
+    return f"{'INFO':<8} {text}\0"

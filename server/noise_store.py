@@ -144,7 +144,7 @@ def noise_for(store: NoiseStore, folder: SessionFolder, header: Header) -> Itera
         else:
             found = store.latest(header.scanner, header.coil_names, scan_time(folder))
     except StorageError as error:
-        yield Text(f"Noise: {error.message}")
+        yield Text(f"warning: Noise: {error.message}")
         return
     if found is not None:
         yield found

@@ -43,7 +43,7 @@ class SessionNoise:
             self._store.keep(noise)
         except EchotrainError as error:
             self._folder.write_event("noise not kept", reason=error.message)
-            return Text(f"Noise: not kept for later scans: {error.message}")
+            return Text(f"warning: Noise: not kept for later scans: {error.message}")
         self._note("noise kept", noise)
         return None
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from echotrain.mrd import Acquisitions, Flag, Image, acquisition_headers, encode
+from echotrain.mrd import Acquisitions, Array, Flag, Image, acquisition_headers, encode
 from echotrain.mrd.decode import decode
-from echotrain.mrd.errors import DataError
+from echotrain.mrd.errors import DataError, StreamError
 from echotrain.mrd.records import DATA_TYPES
 
 
@@ -88,3 +88,10 @@ def test_an_image_with_other_pixels_may_set_fields_of_its_header():
     image = Image(np.zeros((1, 1, 2, 3), np.complex64))
     other = image.with_data(np.zeros((1, 1, 2, 3), np.float32), image_series_index=4)
     assert (other.head["image_series_index"], image.head["image_series_index"]) == (4, 0)
+
+
+def test_an_image_too_large_for_a_reader_is_not_sent():
+    vast = np.broadcast_to(np.float64(0), (1, 1025, 1024, 1024))  # which takes no memory
+    for item in (Image(vast), Array(vast)):
+        with pytest.raises(StreamError, match="at most 4294967296 bytes"):
+            encode(item)

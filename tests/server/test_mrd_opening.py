@@ -91,7 +91,7 @@ def test_queries_are_answered_before_and_after_the_configuration():
         stream(Query(7, "gadgetron::info::matlab"), ConfigName("fft"), Query(8, "what?"), HeaderText(HEADER))
     )
     first, second = opening.answers
-    assert first == Response(7, "NO")
+    assert first == Response(7, "0")
     assert second.correlation_id == 8
     assert "Unknown query 'what?'" in second.text
 

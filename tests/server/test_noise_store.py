@@ -203,7 +203,7 @@ class TakesNone:
 
 def test_what_is_found_and_kept_is_noted(store, folder):
     noise = SessionNoise(store, folder, naming("7_2"))
-    store.keep(some_noise(measurement_id="7_2"))
+    store.keep(some_noise(measurement_id="7_2", time=time.time() - 200))
     (found,) = noise.found([TakesNone(), TakesNoise()])
     assert noise.keep(found) is None
     assert noise.keep(some_noise()) is None
@@ -221,7 +221,7 @@ def test_a_chain_that_takes_no_noise_is_given_none(store, folder):
 
 def test_noise_that_cannot_be_kept_is_told_and_noted(store, folder):
     told = SessionNoise(store, folder, naming("")).keep(some_noise(measurement_id="", scanner=""))
-    assert told.text.startswith("Noise: not kept for later scans: the header has neither")
+    assert told.text.startswith("warning: Noise: not kept for later scans: the header has neither")
     assert [event["event"] for event in folder.events()] == ["opened", "noise not kept"]
 
 
