@@ -88,6 +88,16 @@ def test_an_accelerated_scan_gives_the_image_of_the_full_one(small_scan, acceler
         assert one.meta == other.meta
 
 
+def test_volumes_are_reconstructed_in_one(small_scan):
+    parameters = {"matrix": (28, 36), "coils": 6, "slices": 1, "partitions": 10, "calibration": 16}
+    full, scan = small_scan(**parameters), small_scan(**parameters, acceleration=2)
+    chain = [RemoveOversampling(), CollectKSpace()]
+    (truth,) = images_of([*chain, Grappa()], parse_header(full.header), full.batches)
+    (found,) = images_of([*chain, Grappa(kernel="3 4 3")], parse_header(scan.header), scan.batches)
+    assert found.data.shape == (1, 10, 36, 28)
+    assert relative(np.abs(found.data), np.abs(truth.data)) < 0.05
+
+
 def test_readouts_in_image_space_or_not_and_batches_of_any_size_give_the_same(small_scan):
     scan = small_scan(matrix=(36, 40), coils=4, acceleration=2, repetitions=2)
     header = parse_header(scan.header)
