@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from echotrain.mrd import Item, Noise, parse_header
-from echotrain.server.chain import Chain, build_chain
-from echotrain.server.configs import find_config
-from echotrain.server.registry import Registry
+from echotrain.server.chain import Chain
+from echotrain.server.prepare import prepare_chain
 from echotrain.server.settings import Settings
-
-
-def make_chain(config: str, parameters: Mapping[str, str], settings: Settings) -> Chain:
-    """The chain that `config` names or is, with parameters by `Gadget.parameter`.
-
-    Raises:
-        ConfigError: with everything that is wrong.
-    """
-    description = find_config(config, settings.config_folders).with_parameters(parameters)
-    return build_chain(description, Registry(settings.gadget_folders, settings.packages))
 
 
 def reconstruct(
@@ -27,15 +16,18 @@ def reconstruct(
     config: str,
     parameters: Mapping[str, str] | None = None,
     settings: Settings | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> Iterator[Item]:
     """What the chain gives for a scan, as it is made.
 
-    A `Noise` ahead of the other items is that of the measurement that the scan depends on.
+    Parameters go by `Gadget.parameter`, options by the name of the parameter alone. A `Noise` ahead of the other items
+    is that of the measurement that the scan depends on.
 
     Raises:
         EchotrainError: where chain, header or data do not fit.
     """
-    yield from run_chain(make_chain(config, parameters or {}, settings or Settings()), header, items)
+    _, chain = prepare_chain(config, settings or Settings(), parameters or {}, options)
+    yield from run_chain(chain, header, items)
 
 
 def run_chain(chain: Chain, header: bytes, items: Iterable[Item | Noise]) -> Iterator[Item]:

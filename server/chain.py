@@ -25,13 +25,15 @@ class Chain:
     branch inside it that they came out of.
     """
 
-    def __init__(self, name: str, parts: Parts) -> None:
+    def __init__(self, name: str, parts: Parts, notes: Iterable[str] = ()) -> None:
         """Check that neighbours fit.
 
         Raises:
             ConfigError: where a gadget would never be given anything, or the chain ends with what cannot be sent.
         """
         self.name = name
+        self.notes = tuple(notes)
+        """Words for the client ahead of anything else."""
         self.gadgets = list(all_gadgets(parts))
         """All of them, in the order of the text."""
         self.entered: Callable[[int], None] = lambda index: None
@@ -81,6 +83,7 @@ class Chain:
     def run(self, header: Header, items: Iterable[Any]) -> Iterator[Any]:
         """Everything that the chain makes of a scan, as it is made."""
         self.start(header)
+        yield from map(Text, self.notes)
         for item in items:
             for given, _ in self.process(item):
                 yield given
@@ -130,7 +133,7 @@ def build_chain(description: ChainDescription, registry: Registry) -> Chain:
         raise problems[0]
     if problems:
         raise ConfigError("; ".join(map(str, problems)), detail="\n".join(problem.detail for problem in problems))
-    return Chain(description.name, parts)
+    return Chain(description.name, parts, description.notes)
 
 
 def _build(parts: Iterable[Part], registry: Registry, problems: list[EchotrainError]) -> Parts:

@@ -46,16 +46,13 @@ from echotrain.mrd import (
 from echotrain.mrd.errors import EchotrainError, StreamError
 
 from .allocator import keep_freed_buffers
-from .chain import Chain, build_chain
 from .chain_graph import IMAGES, LINES, Place
 from .chain_xml import chain_xml
-from .configs import find_config
 from .folder import SessionFolder, no_room
 from .information import answer
 from .log_reader import LogReader
 from .noise_store import noise_store
-from .options import with_options
-from .registry import Registry
+from .prepare import prepare_chain
 from .session_noise import SessionNoise
 from .settings import Settings
 
@@ -148,12 +145,10 @@ class _Run:
         self._running = _running_marks(self._folder)
         request = self._folder.request
         header = self._header = parse_header(self._folder.header.read_bytes())
-        registry = Registry(self._settings.gadget_folders, self._settings.packages)
-        description = find_config(request["config"], self._settings.config_folders)
-        description = description.with_parameters(request["parameters"])
-        description, unknown = with_options(description, registry, request["options"])
-        self._notes = [*request["notes"], *description.notes, *unknown]
-        self._chain: Chain = build_chain(description, registry)
+        description, self._chain = prepare_chain(
+            request["config"], self._settings, request["parameters"], request["options"]
+        )
+        self._notes = [*request["notes"], *self._chain.notes]
         self._chain.entered = lambda index: self._mark(0, index)
         self._folder.chain.write_text(chain_xml(description, self._chain.gadgets))
         self._chain.start(header)

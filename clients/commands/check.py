@@ -8,24 +8,19 @@ from typing import Any
 
 from echotrain.gadgets import Gadget
 from echotrain.gadgets.parameters import as_text
-from echotrain.server.chain import build_chain
 from echotrain.server.chain_xml import Parallel, Part, Step
-from echotrain.server.configs import find_config
-from echotrain.server.registry import Registry
+from echotrain.server.prepare import prepare_chain
 
 from . import config_text, local_settings
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the resolved chain and what its user is to know."""
-    settings = local_settings(options)
-    description = find_config(config_text(options.config), settings.config_folders)
-    description = description.with_parameters(dict(options.settings))
-    chain = build_chain(description, Registry(settings.gadget_folders, settings.packages))
+    description, chain = prepare_chain(config_text(options.config), local_settings(options), dict(options.settings))
     print(f"chain {chain.name}")
     for line in _tree(description.parts, iter(chain.gadgets)):
         print(f"  {line}")
-    for note in description.notes:
+    for note in chain.notes:
         print(f"note: {note}")
     return 0
 

@@ -15,8 +15,9 @@ from itertools import chain
 
 from echotrain.mrd import Close, ConfigName, ConfigText, Decoder, HeaderText, Item, Text, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, StreamError
+from echotrain.server.prepare import prepare_chain
 
-from ..recon import make_chain, run_chain
+from ..recon import run_chain
 from . import config_text, local_settings
 
 READ_BYTES = 1 << 20  # at most at once; what has come is read without waiting for more
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """Send on what the chain makes of standard input, until that ends."""
     output = _Output()
     try:
-        gadgets = make_chain(config_text(options.config), dict(options.settings), local_settings(options))
+        _, gadgets = prepare_chain(config_text(options.config), local_settings(options), dict(options.settings))
         items = _items()
         header, before = _opening(items)
         output.send(header)

@@ -83,7 +83,8 @@ def _retry(options: argparse.Namespace) -> None:
     folder = find_session(options.sessions, options.id)
     request = folder.request
     config = config_text(options.config) if options.config else request["config"]
-    parameters = {**({} if options.config else request["parameters"]), **dict(options.settings)}
+    asked = {} if options.config else request
+    parameters = {**asked.get("parameters", {}), **dict(options.settings)}
     header = folder.header.read_bytes()
     kept = noise_store(Settings(sessions=options.sessions))
     items = chain(noise_for(kept, folder, parse_header(header)), _logged(folder))
@@ -93,7 +94,7 @@ def _retry(options: argparse.Namespace) -> None:
         output = files.enter_context(partial.open("wb"))
         output.write(encode(HeaderText(header)))
         writer = files.enter_context(ImageWriter(options.output, header_xml=header)) if options.output else None
-        for item in reconstruct(items, header, config, parameters, local_settings(options)):
+        for item in reconstruct(items, header, config, parameters, local_settings(options), asked.get("options")):
             output.write(encode(item))
             if isinstance(item, Text):
                 print(item.text, file=sys.stderr)

@@ -186,7 +186,9 @@ def test_an_id_from_a_stranger_is_kept_and_found_like_any_other(send, server, me
 
 def test_noise_that_no_later_scan_could_find_is_told_to_be_lost(send, measured):
     header = renamed(measured.header, "").replace(b"stationName>", b"systemModel>")
-    assert texts(send(header, measured.noise))[-1].startswith("warning: Noise: not kept for later scans: the header has neither")
+    assert texts(send(header, measured.noise))[-1].startswith(
+        "warning: Noise: not kept for later scans: the header has neither"
+    )
 
 
 def refused_and_passed(send, header, batches):
