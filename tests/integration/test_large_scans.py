@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mrd_clients import GadgetronClient, lines_of, opening
 
 from echotrain.clients.client import open_scan
+from echotrain.clients.recon import reconstruct
 from echotrain.mrd import Acquisitions, Image
 
 pytestmark = pytest.mark.slow
@@ -76,6 +78,44 @@ def test_memory_stays_bounded_while_a_scan_of_one_and_a_half_gigabytes_streams_t
         held for pid, held in idle.items() if pid != front
     )
     assert peaks[front] - idle[front] + worker < BOUND
+
+
+def test_eight_clients_at_once_on_both_doors_get_their_own_images_in_bounded_memory(
+    sessions, running_server, small_scan
+):
+    scans = [small_scan(matrix=(128, 96), coils=8, slices=6, seed=seed) for seed in range(8)]
+    expected = [[i.data for i in reconstruct(s.batches, s.header, "rss") if isinstance(i, Image)] for s in scans]
+    given, peaks, stopped = {}, {}, threading.Event()
+
+    def on_the_native_door(server, number):
+        with open_scan("rss", scans[number].header, server=server.address) as opened:
+            for batch in scans[number].batches:
+                for line in batch:
+                    opened.send(line)
+            opened.end()
+            given[number] = [image.data for image in opened.images()]
+
+    def on_the_mrd_door(server, number):
+        with GadgetronClient(server.mrd) as client:
+            client.send(
+                opening(client, scans[number]), *lines_of(client, scans[number]), client.close(), chunks=(30_000,)
+            )
+            given[number] = [pixels for _, pixels, _ in client.hear().images]
+
+    with running_server(sessions) as server:
+        idle = resident(server.process.pid)
+        ways = (on_the_native_door, on_the_mrd_door)
+        clients = [threading.Thread(target=ways[number % 2], args=(server, number)) for number in range(8)]
+        watcher = threading.Thread(target=watch, args=(server.process.pid, peaks, stopped))
+        for thread in (watcher, *clients):
+            thread.start()
+        for thread in clients:
+            thread.join()
+        stopped.set()
+        watcher.join()
+    for number in range(8):
+        np.testing.assert_array_equal(given[number], expected[number])
+    assert peaks[server.process.pid] - idle[server.process.pid] < 100e6
 
 
 def test_thirty_sessions_in_turn_leave_no_process_and_no_descriptor_behind(sessions, running_server, small_scan):
