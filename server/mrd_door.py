@@ -55,6 +55,7 @@ class MrdDoor:
 
     def look_around(self, now: float) -> None:
         """Notice clients that have stopped to send, or to read."""
+        self.loop.watch(self._listener.fileno(), self._accept)
         for client in list(self.clients):
             client.look_after(now)
 
@@ -68,18 +69,19 @@ class MrdDoor:
 
     def _accept(self, _events: int) -> None:
         try:
-            connection, _ = self._listener.accept()
-        except OSError:  # it went away again, or there are no more descriptors
+            connection, (host, *_) = self._listener.accept()
+        except OSError:  # the client went away again; or there are no more descriptors, and some time must pass
+            self.loop.forget(self._listener.fileno())
             return
-        self.clients.add(MrdClient(self, connection))
+        self.clients.add(MrdClient(self, connection, host))
 
 
 class MrdClient:
     """One connection: an opening, then a session to whose log everything is appended."""
 
-    def __init__(self, door: MrdDoor, connection: socket.socket) -> None:
+    def __init__(self, door: MrdDoor, connection: socket.socket, host: str) -> None:
         self._door, self._loop, self._settings = door, door.loop, door.settings
-        self._socket = connection
+        self._socket, self._host = connection, host
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # shows when the client's machine is gone
@@ -138,7 +140,8 @@ class MrdClient:
     def _open(self, opening: Opening) -> None:
         """Start the session, with what came after the opening."""
         self._opening = None
-        self._session = self._door.sessions.create(opening.request, opening.header, self._from_session)
+        request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self._host}"}
+        self._session = self._door.sessions.create(request, opening.header, self._from_session)
         self._session.output_window = OUTPUT_WINDOW
         if opening.rest:
             self._append(memoryview(opening.rest))

@@ -84,7 +84,7 @@ class Opening:
         config = self._config
         if config == "openrecon" and self._settings.openrecon:
             config = self._settings.openrecon
-        return {"config": config, "parameters": {}, "label": "", "options": self._options, "notes": self._notes}
+        return {"config": config, "parameters": {}, "options": self._options, "notes": self._notes}
 
     def feed(self, data: bytes | memoryview) -> list[Item]:
         """Take bytes as they came; gives what is to be answered.
