@@ -1,7 +1,9 @@
 """Clients of the MRD door that fall silent, stop to read, or vanish: nothing of them stays, and nothing is lost."""
 
 import contextlib
+import os
 import random
+import resource
 import socket
 import struct
 from pathlib import Path
@@ -26,6 +28,12 @@ def open_logs(server):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             found.append(path.readlink())
     return [path for path in found if path.is_relative_to(server.sessions)]
+
+
+def cpu_seconds(process):
+    """Processor time that the process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(process):
@@ -131,6 +139,22 @@ def test_a_client_that_never_reads_is_let_go(hasty_server, scan, let_go, eventua
         with contextlib.suppress(ConnectionResetError):
             while client.socket.recv(1 << 20):
                 pass
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux to take descriptors from a process")
+def test_a_server_that_runs_out_of_descriptors_serves_again_when_clients_leave(hasty_server, scan, let_go):
+    pid = hasty_server.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + 8, before[1]))
+    with contextlib.ExitStack() as clients:
+        crowd = [clients.enter_context(GadgetronClient(hasty_server.mrd)) for _ in range(30)]
+        crowd[0].send(crowd[0].query("gadgetron::version"), crowd[0].close())
+        assert crowd[0].hear().responses
+        used = cpu_seconds(pid)
+        assert_refused(crowd[1], "nothing came for 1 s")
+        assert cpu_seconds(pid) - used < 0.5  # of more than a second
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    let_go()
 
 
 def test_what_goes_wrong_again_and_again_costs_nothing_in_the_end(hasty_server, scan, let_go):
