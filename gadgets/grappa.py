@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from echotrain.mrd import Header, Image, KSpace
+from echotrain.mrd import Header, Image, KSpace, Meta
 from echotrain.mrd.errors import DataError, ParameterError
 
 from .coils import adaptive_coil_maps, combine, smooth_images
@@ -21,7 +21,7 @@ from .image_headers import worked_on
 from .parameters import parameter
 from .sampling import Lattice, dense_block, sampling_lattice
 
-G_FACTOR_SCALE = 100  # as Gadgetron's, so that it survives as an integer
+G_FACTOR_SCALE, SNR_SCALE = 100, 10  # as Gadgetron's, so that maps survive as integers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +36,11 @@ class _Calibrated:
     maps: NDArray[np.complex64]
     unmixing: NDArray[np.complex64]
     """Shape (channel, z, y, x), as the maps."""
+
+    @property
+    def g_factor(self) -> NDArray[np.float32]:
+        """Shape (z, y, x)."""
+        return g_factor(self.unmixing, self.acceleration)
 
     def serves(self, calibration: KSpace | None, lattice: Lattice, channels: Image) -> bool:
         """Whether it is what an image with this calibration needs."""
@@ -54,9 +59,11 @@ class Grappa(Gadget[KSpace, Image]):
     acquired without gaps; they are kept for later repetitions with the same calibration. The channels are combined in
     the same step, by coil maps estimated from the calibration. Lines between those of the regular grid that are not for
     calibration alone stay as acquired. k-space without gaps is transformed, and combined by maps from the image itself.
-    Intensities are those of the fully sampled image, but for `snr_units`.
+    Intensities are those of the fully sampled image, but for `snr_units`. Maps of the signal-to-noise ratio are of the
+    regular grid's lines alone, where the noise is known, and hold for prewhitened lines that were not averaged.
 
-    References: M. Griswold et al., Magn Reson Med 2002, 47:1202-1210; S. Inati et al., ISMRM 2013, p. 2672.
+    References: M. Griswold et al., Magn Reson Med 2002, 47:1202-1210; S. Inati et al., ISMRM 2013, p. 2672;
+    P. Kellman and E. McVeigh, Magn Reson Med 2005, 54:1439-1447 (units of the noise).
 
     Raises:
         DataError: where lines are missing in no regular way or beyond the header's acceleration factor, the calibration
@@ -78,6 +85,11 @@ class Grappa(Gadget[KSpace, Image]):
     )
     gfactor: bool = parameter(
         False, "Give a map of the g-factor, times 100, with each calibration: series 20, 30 for the second encoding."
+    )
+    snr_map: bool = parameter(
+        False,
+        "Give with each image that in units of its noise, whose real and imaginary part have the deviation 1, times 10:"
+        " series 300, 400 for the second encoding.",
     )
 
     def __init__(self, **values: Any) -> None:
@@ -113,6 +125,8 @@ class Grappa(Gadget[KSpace, Image]):
                     if self.gfactor:
                         yield self._g_factor_map(known, channels)
             data = unmix(channels.data, known.unmixing)
+            if self.snr_map:
+                yield self._snr_map(known, channels, data * _snr_scale(unit, lattice))
             if known.weights is not None and (unit.sampled & ~lattice.mask).any():
                 data += _correction(unit, lattice, known.weights, known.maps)
             if self.snr_units:
@@ -172,19 +186,24 @@ class Grappa(Gadget[KSpace, Image]):
         return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
 
     def _g_factor_map(self, known: _Calibrated, channels: Image) -> Image:
-        """The g-factor as a complex image, so that gadgets on images treat it as the image that it belongs to."""
         series = 10 * (int(channels.head["image_series_index"]) + 1)
         self._n_maps[series] += 1
-        data = (G_FACTOR_SCALE * g_factor(known.unmixing, known.acceleration)).astype(np.complex64)
         index = (self._n_maps[series] - 1) % 65535 + 1
-        return worked_on(
-            channels,
-            data[None],
-            by=type(self).__name__,
-            meta={"DataRole": "Gfactor", "GADGETRON_DataRole": "Gfactor", "GADGETRON_ImageNumber": index},
-            image_series_index=series,
-            image_index=index,
-        )
+        data = (G_FACTOR_SCALE * known.g_factor).astype(np.complex64)
+        return self._map(channels, data, "Gfactor", image_series_index=series, image_index=index)
+
+    def _snr_map(self, known: _Calibrated, channels: Image, in_snr_units: NDArray[Any]) -> Image:
+        """What `snr_units` gives, by the g-factor; 0 where no coil sees anything."""
+        g = known.g_factor
+        data = np.divide(SNR_SCALE * in_snr_units, g, out=np.zeros_like(in_snr_units), where=g > 0)
+        series = 100 * (int(channels.head["image_series_index"]) + 2)
+        return self._map(channels, data, "SNR_MAP", image_series_index=series)
+
+    def _map(self, channels: Image, data: NDArray[np.complex64], role: str, **fields: int) -> Image:
+        """A complex image like that which it belongs to, so that gadgets on images treat it as one."""
+        index = fields.get("image_index", int(channels.head["image_index"]))
+        meta: Meta = {"DataRole": role, "GADGETRON_DataRole": role, "GADGETRON_ImageNumber": index}
+        return worked_on(channels, data[None], by=type(self).__name__, meta=meta, **fields)
 
 
 def _of_lattice(unit: KSpace, lattice: Lattice) -> KSpace:

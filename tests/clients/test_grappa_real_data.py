@@ -1,18 +1,21 @@
 """Parallel imaging on scanners' data, and beside the images that Gadgetron made of the same lines."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from echotrain.clients.recon import reconstruct
 from echotrain.clients.siemens import read_twix
+from echotrain.gadgets import CollectKSpace, Grappa, Prewhiten
 from echotrain.mrd import (
     Acquisitions,
     Decoder,
     Flag,
     HeaderText,
     Image,
+    KSpace,
     parse_header,
     read_header,
     read_items,
@@ -36,12 +39,18 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def test_bottles_accelerated_threefold_are_no_longer_aliased(data_folder):
-    """Two bottles side by side fill the middle of the field of view; folded, each appears three times."""
+@pytest.fixture(scope="module")
+def bottles(data_folder):
+    """Two bottles side by side, threefold accelerated: header and lines."""
     path = data_folder / "ismrmrd-grappa3" / "meas_MID00349_FID09273_SNR_R3.h5"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    header, lines = read_header(path), list(read_items(path))
+    return read_header(path), list(read_items(path))
+
+
+def test_bottles_accelerated_threefold_are_no_longer_aliased(bottles):
+    """They fill the middle of the field of view; folded, each appears three times."""
+    header, lines = bottles
     (aliased,) = images_of(header, lines, PLAIN)
     (image,) = images_of(header, lines, GRAPPA)
     assert image.data.shape == (1, 1, 144, 192)
@@ -52,6 +61,26 @@ def test_bottles_accelerated_threefold_are_no_longer_aliased(data_folder):
     folded = np.abs(aliased.data[0, 0])
     assert np.median(magnitude[beside]) < 0.02 * np.median(magnitude[bottles])
     assert np.median(folded[beside]) > 0.2 * np.median(folded[bottles])
+
+
+def test_noise_of_bottles_has_unit_deviation_in_maps_of_the_signal_to_noise_ratio(bottles):
+    """Beside them, where the receiver's filter is flat, from the lines beyond those that maps and weights come from.
+
+    The calibration lines' own noise appears 1.2 times as strong there, as maps of air follow it. The dwell times of the
+    header, 20 us for noise and 2.4 us for the image, hold.
+    """
+    header, items = bottles
+    for gadget in (Prewhiten(), CollectKSpace(trigger="end")):
+        gadget.start(parse_header(header))
+        items = [given for item in items for given in gadget.process(item) or ()] + list(gadget.finish() or ())
+    (kspace,) = [item for item in items if isinstance(item, KSpace)]
+    grappa, beyond = Grappa(snr_map=True), ~kspace.calibration.sampled
+    grappa.start(parse_header(header))
+    snr, _ = grappa.process(replace(kspace, data=np.where(beyond[..., None], kspace.data, np.complex64(0))))
+    part = np.count_nonzero(kspace.sampled & beyond) / np.count_nonzero(kspace.sampled)
+    beside = snr.data[0, 0, :, np.r_[72:100, 292:312]] / 10
+    assert part == 20 / 36
+    assert np.sqrt(np.mean(np.abs(beside) ** 2) / 2 / part) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize(("acceleration", "bound"), [(2, 0.05), (3, 0.065)])

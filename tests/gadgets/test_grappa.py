@@ -189,6 +189,27 @@ def test_snr_units_bring_the_deviation_of_noise_to_the_g_factor():
     assert np.mean(deviation / np.abs(g_map.data[0, 0])) == pytest.approx(0.01, rel=0.01)
 
 
+@pytest.mark.parametrize(("step", "block"), [(1, 0), (2, 0), (2, 16)])
+def test_maps_of_the_signal_to_noise_ratio_have_noise_of_unit_deviation(step, block):
+    """By pseudo-replica, where lines between those of the grid and an image in other units make no difference."""
+    kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
+    gadget, calibration = started(snr_map=True, snr_units=step == 1), unit(100 * kspace, whole)
+    sampled = every(step)
+    sampled[:, 24 - block // 2 : 24 + block // 2] = True
+    signal = 30 * kspace  # so that noise makes no difference to maps that come from the image itself
+    found = []
+    for seed in range(300):
+        snr, image = gadget.process(unit(signal + noise(*PLANE, seed=seed), sampled, calibration))
+        assert snr.head["image_series_index"] == 300
+        assert image.head["image_series_index"] == 1
+        assert snr.head["image_index"] == image.head["image_index"] == seed + 1
+        assert snr.meta["DataRole"] == "SNR_MAP"
+        found.append(np.abs(snr.data[0, 0]) / 10)
+    deviation = np.std(found, axis=0)[np.mean(found, axis=0) > 20]  # of magnitudes, since the phase is that of the maps
+    assert deviation.mean() == pytest.approx(1, abs=0.01)
+    assert np.mean(np.abs(deviation - 1) < 0.12) > 0.99  # one pixel's is known to 1 / sqrt(2 * 300), 4 %
+
+
 def test_the_g_factor_is_a_series_of_its_own():
     kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
     gadget, calibration = started(gfactor=True), unit(kspace, whole)
