@@ -72,7 +72,8 @@ def test_noise_of_bottles_has_unit_deviation_in_maps_of_the_signal_to_noise_rati
     header, items = bottles
     for gadget in (Prewhiten(), CollectKSpace(trigger="end")):
         gadget.start(parse_header(header))
-        items = [given for item in items for given in gadget.process(item) or ()] + list(gadget.finish() or ())
+        taken = [item for item in items if isinstance(item, Acquisitions)]
+        items = [given for item in taken for given in gadget.process(item) or ()] + list(gadget.finish() or ())
     (kspace,) = [item for item in items if isinstance(item, KSpace)]
     grappa, beyond = Grappa(snr_map=True), ~kspace.calibration.sampled
     grappa.start(parse_header(header))

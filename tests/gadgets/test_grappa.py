@@ -207,7 +207,7 @@ def test_maps_of_the_signal_to_noise_ratio_have_noise_of_unit_deviation(step, bl
         found.append(np.abs(snr.data[0, 0]) / 10)
     deviation = np.std(found, axis=0)[np.mean(found, axis=0) > 20]  # of magnitudes, since the phase is that of the maps
     assert deviation.mean() == pytest.approx(1, abs=0.01)
-    assert np.mean(np.abs(deviation - 1) < 0.12) > 0.99  # one pixel's is known to 1 / sqrt(2 * 300), 4 %
+    assert np.mean(np.abs(deviation - 1) < 0.12) > 0.98  # one pixel's is known to 1 / sqrt(2 * 300), 4 %
 
 
 def test_the_g_factor_is_a_series_of_its_own():
