@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -109,7 +109,9 @@ def _convert(kind: Any, value: Any) -> Any:
     if origin in (typing.Union, types.UnionType):
         raise TypeError("a parameter cannot be of several types")
     if origin is tuple:
-        parts = value.replace(",", " ").split() if isinstance(value, str) else tuple(value)
+        if isinstance(value, str):
+            value = value.replace(",", " ").split()
+        parts = value if isinstance(value, Iterable) else (value,)
         return tuple(_convert(arguments[0], part) for part in parts)
     if origin is Literal:
         if value not in arguments:
