@@ -13,7 +13,7 @@ from echotrain.mrd.errors import DataError, ParameterError
 
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
-from .image_headers import image_type, worked_on
+from .image_headers import SNR_MAP, data_role, image_type, is_map, worked_on
 from .parameters import parameter
 
 Kind = Literal["none", "gaussian", "hann", "tukey"]
@@ -54,8 +54,8 @@ class FilterImages(Gadget[Image, Image]):
     """Filter complex images in k-space, along x, y and z.
 
     Belongs before CropFieldOfView, so that the filter covers what was sampled. The mean square of a filter is 1, as
-    with Gadgetron: white noise keeps its variance, and intensities rise a little. An axis of one pixel is left alone,
-    and colour images pass.
+    with Gadgetron: white noise keeps its variance, and intensities rise a little. An axis of one pixel is left alone.
+    Colour images and maps, such as those of the g-factor, pass.
 
     Raises:
         DataError: for images that are not complex.
@@ -69,13 +69,18 @@ class FilterImages(Gadget[Image, Image]):
         (0.15,), "Of tukey, how much of k-space is tapered at either side.", unit="fraction", low=0, high=0.5
     )
 
+    snr_maps: bool = parameter(
+        False, "Filter maps of the signal-to-noise ratio too: complex images whose noise keeps the deviation 1."
+    )
+
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         self._axes = list(zip(*(self._by_axis(name) for name in ("kind", "sigma", "width")), strict=True))
 
     def process(self, image: Image, /) -> Iterator[Image]:
         kind = image_type(image)
-        if kind == ImageType.RGB or all(name == "none" for name, _, _ in self._axes):
+        passes = is_map(image) and not (self.snr_maps and data_role(image) == SNR_MAP)
+        if passes or kind == ImageType.RGB or all(name == "none" for name, _, _ in self._axes):
             yield image
             return
         if kind != ImageType.COMPLEX:

@@ -14,6 +14,7 @@ from echotrain.mrd.image import MetaValue
 
 HISTORY = "GADGETRON_ImageProcessingHistory"
 ENCODING = "encoding"  # the meta attribute under which Gadgetron, too, keeps the number of the encoding space
+SNR_MAP, STD_MAP = "SNR_MAP", "STD_MAP"  # Gadgetron's values of DataRole
 
 _SAME = (
     "measurement_uid",
@@ -81,6 +82,17 @@ def worked_on(
     names = [str(name) for name in history] if isinstance(history, list) else [str(history)]
     attributes: Meta = {**image.meta, **(meta or {}), HISTORY: [*names, by]}
     return replace(image.with_data(data, **fields), meta=attributes)
+
+
+def data_role(image: Image) -> str:
+    """What the pixels of `image` show; Image where it does not say."""
+    role = image.meta.get("GADGETRON_DataRole", image.meta.get("DataRole", "Image"))
+    return str(role[0]) if isinstance(role, list) else str(role)
+
+
+def is_map(image: Image) -> bool:
+    """Whether `image` is a map with units of its own, such as those of the g-factor, and none of what was scanned."""
+    return not data_role(image).startswith("Image")  # Gadgetron has ImageRetro, ImageMoCo, ... as well
 
 
 def image_type(image: Image) -> ImageType:

@@ -13,12 +13,12 @@ from echotrain.mrd import Header, Image, ImageType, Meta, Text
 from echotrain.mrd.errors import DataError
 
 from .gadget import Gadget
-from .image_headers import image_type, worked_on
+from .image_headers import image_type, is_map, worked_on
 from .parameters import parameter
 
 
 class ScaleIntensity(Gadget[Image, Image]):
-    """Scale magnitude images so that a percentile of their pixels meets a target; images of other types pass.
+    """Scale magnitude images so that a percentile of their pixels meets a target; images of other types and maps pass.
 
     By default the first image of a series that holds any signal fixes the scale of its series, so that intensities stay
     comparable from image to image. An image without signal keeps its values.
@@ -32,7 +32,7 @@ class ScaleIntensity(Gadget[Image, Image]):
         self._ratios: dict[int, float] = {}
 
     def process(self, image: Image, /) -> Iterator[Image]:
-        if image_type(image) != ImageType.MAGNITUDE:
+        if image_type(image) != ImageType.MAGNITUDE or is_map(image):
             yield image
             return
         series = int(image.head["image_series_index"])
@@ -57,10 +57,10 @@ class ScaleIntensity(Gadget[Image, Image]):
 class ToInteger(Gadget[Image, Image]):
     """Convert images to unsigned 16-bit integers, rounded to the nearest and clamped.
 
-    Magnitudes keep their scale, so belong after ScaleIntensity. Zero of real and imaginary parts lies in the middle of
-    the range; phases from -pi to pi become 0 to 4095. RescaleSlope and RescaleIntercept lead back from those. A pixel
-    that is not finite becomes 0, and the client is told once. Colour images pass, and so do phases and real and
-    imaginary parts that are such integers already.
+    Magnitudes, maps among them, keep their scale, so belong after ScaleIntensity. Zero of real and imaginary parts lies
+    in the middle of the range; phases from -pi to pi become 0 to 4095. RescaleSlope and RescaleIntercept lead back from
+    those. A pixel that is not finite becomes 0, and the client is told once. Colour images pass, and so do phases and
+    real and imaginary parts that are such integers already.
 
     Raises:
         DataError: for a complex image.
@@ -112,12 +112,12 @@ class ToInteger(Gadget[Image, Image]):
 
 
 class InvertContrast(Gadget[Image, Image]):
-    """Exchange bright and dark of magnitude images, where `maximum` becomes 0 and 0 `maximum`; others pass."""
+    """Exchange bright and dark of magnitude images, where `maximum` becomes 0 and 0 `maximum`; others and maps pass."""
 
     maximum: int = parameter(4095, "Value that becomes 0, as does any above it.", low=1)
 
     def process(self, image: Image, /) -> Iterator[Image]:
-        if image_type(image) != ImageType.MAGNITUDE:
+        if image_type(image) != ImageType.MAGNITUDE or is_map(image):
             yield image
             return
         data = (self.maximum - np.minimum(image.data, self.maximum)).astype(image.data.dtype)

@@ -9,7 +9,7 @@ import numpy as np
 from echotrain.mrd import Image
 
 from .gadget import Gadget
-from .image_headers import worked_on
+from .image_headers import is_map, worked_on
 from .parameters import parameter
 
 
@@ -22,8 +22,7 @@ class MultiplyIntensity(Gadget[Image, Image]):
     factor: float = parameter(1.0, "What pixels are multiplied by.", low=0)
 
     def process(self, image: Image, /) -> Iterator[Image]:
-        role = image.meta.get("GADGETRON_DataRole", image.meta.get("DataRole", "Image"))
-        if role != "Image":
+        if is_map(image):
             yield image
             return
         data = image.data * np.float32(self.factor)

@@ -99,6 +99,24 @@ def test_colours_and_no_filter_at_all_pass_untouched():
     assert list(FilterImages(kind="none").process(given)) == [given]
 
 
+@pytest.mark.parametrize("role", ["Gfactor", "SNR_MAP", "STD_MAP"])
+def test_maps_pass_untouched(role):
+    one = Image(noise(*SHAPE), meta={"GADGETRON_DataRole": role})
+    assert list(FilterImages().process(one)) == [one]
+    real = Image(np.ones(SHAPE, np.float32), meta={"GADGETRON_DataRole": role})
+    assert list(FilterImages().process(real)) == [real]
+
+
+def test_maps_of_signal_to_noise_are_filtered_as_images_are_where_that_is_asked_for():
+    data = noise(*SHAPE)
+    (found,) = FilterImages(snr_maps=True).process(Image(data, meta={"GADGETRON_DataRole": "SNR_MAP"}))
+    np.testing.assert_array_equal(found.data, filtered(data))
+    assert found.meta["GADGETRON_DataRole"] == "SNR_MAP"
+    for role in ("Gfactor", "STD_MAP"):
+        one = Image(data, meta={"GADGETRON_DataRole": role})
+        assert list(FilterImages(snr_maps=True).process(one)) == [one]
+
+
 def test_magnitudes_are_refused():
     with pytest.raises(DataError, match="before ComplexParts"):
         list(FilterImages().process(image(np.ones((1, 1, 4, 4), np.float32))))

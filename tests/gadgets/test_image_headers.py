@@ -8,7 +8,7 @@ import pytest
 
 from echotrain.gadgets import CombineCoils, ComplexParts, FourierTransform, ScaleIntensity
 from echotrain.gadgets.fourier import centred_ifft
-from echotrain.gadgets.image_headers import HISTORY, image_head, image_meta, image_type
+from echotrain.gadgets.image_headers import HISTORY, image_head, image_meta, image_type, is_map
 from echotrain.mrd import (
     Acquisitions,
     Flag,
@@ -118,6 +118,22 @@ def test_a_silent_header_means_magnitude_and_complex_pixels_are_complex():
     assert image_type(Image(np.ones((1, 1, 2, 3), np.complex64))) == ImageType.COMPLEX
     phase = Image(np.ones((1, 1, 2, 3), np.float32))
     assert image_type(phase.with_data(phase.data, image_type=ImageType.PHASE)) == ImageType.PHASE
+
+
+@pytest.mark.parametrize(
+    ("meta", "expected"),
+    [
+        ({}, False),
+        ({"DataRole": "Image"}, False),
+        ({"DataRole": ["Image", "Mean"]}, False),
+        ({"GADGETRON_DataRole": "ImageRetro"}, False),
+        ({"GADGETRON_DataRole": "Gfactor"}, True),
+        ({"DataRole": "SNR_MAP"}, True),
+        ({"DataRole": "Image", "GADGETRON_DataRole": "STD_MAP"}, True),
+    ],
+)
+def test_an_image_is_a_map_where_its_role_says_so(meta, expected):
+    assert is_map(Image(np.ones((1, 1, 2, 3), np.float32), meta=meta)) == expected
 
 
 DATA = Path(os.environ.get("ECHOTRAIN_DATA", Path(__file__).parents[2].parent / "shared" / "data"))

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from echotrain.gadgets import ComplexParts, Count, CropFieldOfView, ScaleIntensity, ToInteger
+from echotrain.gadgets import ComplexParts, Count, CropFieldOfView, InvertContrast, ScaleIntensity, ToInteger
 from echotrain.gadgets.field_of_view import resample, resize_centred
 from echotrain.mrd import Acquisitions, Image, ImageType, Text, acquisition_headers, parse_header
 from echotrain.mrd.errors import DataError
@@ -196,6 +196,19 @@ def test_only_magnitudes_are_scaled():
     one = image(noise(1, 1, 5, 7))
     phase = image(np.ones((1, 1, 5, 7), np.float32), ImageType.PHASE)
     assert given(ScaleIntensity(), one, phase) == [one, phase]
+
+
+@pytest.mark.parametrize("cls", [ScaleIntensity, InvertContrast])
+def test_maps_have_units_of_their_own_and_pass(cls):
+    one = image(np.ones((1, 1, 5, 7), np.float32), ImageType.MAGNITUDE, meta={"DataRole": "Gfactor"})
+    assert given(cls(), one) == [one]
+
+
+def test_maps_become_integers_as_they_are():
+    one = image(np.full((1, 1, 5, 7), 123.6, np.float32), ImageType.MAGNITUDE, meta={"DataRole": "Gfactor"})
+    (converted,) = given(ToInteger(), one)
+    assert converted.data.dtype == np.uint16
+    assert (converted.data == 124).all()
 
 
 def test_pixels_that_are_not_finite_do_not_spoil_the_scale():
