@@ -12,6 +12,7 @@ from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .multiply import MultiplyIntensity
+from .noise_statistics import NoiseDeviation
 from .parameters import parameter
 from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
@@ -30,6 +31,7 @@ __all__ = [
     "Grappa",
     "InvertContrast",
     "MultiplyIntensity",
+    "NoiseDeviation",
     "NumberSeries",
     "PadAsymmetricEcho",
     "Prewhiten",

@@ -80,7 +80,7 @@ def _filter(values: Values) -> Sequence[Step]:
 
     kinds = [_FILTERS[kind.lower()] for kind in by_axis("")]
     parameters = told("kind", kinds) | told("sigma", by_axis("_sigma")) | told("width", by_axis("_width"))
-    return [Step("FilterImages", parameters)]
+    return [Step("FilterImages", {**parameters, "snr_maps": "true"})]
 
 
 def _scale(values: Values) -> Sequence[Step]:
@@ -110,6 +110,8 @@ def _generic_grappa(values: Values) -> Sequence[Step]:
         "snr_units": "true",
         "gfactor": str(is_on(values["send_out_gfactor"])).lower(),
     }
+    if is_on(values["send_out_snr_map"]):
+        parameters["snr_map"] = "true"
     return [Step("Grappa", parameters), *_series(values)]
 
 
@@ -229,7 +231,7 @@ SERVED = (
             "downstream_coil_compression_thres": Property("0.002"),
             "downstream_coil_compression_num_modesKept": Property("0"),
             "send_out_gfactor": boolean("false"),
-            "send_out_snr_map": Property("false", is_off, "maps of the signal-to-noise ratio are not yet supported"),
+            "send_out_snr_map": boolean("false"),
         },
     ),
     *(
@@ -288,9 +290,15 @@ SERVED = (
             "use_dedicated_scalingFactor_meta_field": Property("Use_dedicated_scaling_factor"),
             "scalingFactor_dedicated": Property("100.0"),
             "scalingFactor_gfactor_map": Property("100.0", one_of(100), "maps of the g-factor are given times 100"),
-            "scalingFactor_snr_map": Property("10.0"),
-            "scalingFactor_snr_std_map": Property("1000.0"),
+            "scalingFactor_snr_map": Property("10.0", one_of(10), "maps of signal to noise are given times 10"),
+            "scalingFactor_snr_std_map": Property("1000.0", one_of(1000), "their deviation is given times 1000"),
         },
+    ),
+    Served(
+        ("GenericReconNoiseStdMapComputingGadget",),
+        passed("NoiseDeviation", skip="start_N_for_std_map"),
+        {"start_N_for_std_map": Property("5", lambda value: int(value) >= 0, "it must be a whole number, 0 or more")},
+        "the deviation is that over repetitions, whatever N_dimension is",
     ),
     Served(("ImageArraySplitGadget",), always()),
     Served(("ImageFinishGadget",), always()),

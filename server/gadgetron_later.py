@@ -37,7 +37,6 @@ CLASSES = _by_name(
         "neural networks": "GenericReconCartesianGrappaAIGadget CmrRealTimeLAXCineAIAnalysisGadget",
         "BART": "BartGadget",
         "DICOM": "DicomFinishGadget",
-        "deviation of the noise over images": "GenericReconNoiseStdMapComputingGadget",
         "denoising": "DenoiseGadget",
         "noise for tests": "PseudoReplicatorGadget WhiteNoiseInjectorGadget",
         "reports on noise": "NoiseSummaryGadget NoiseCovariancePlottingGadget",
@@ -84,7 +83,6 @@ CONFIGS = _by_name(
         _SENSE: """generic_gpu_ktsense_singleshot generic_gpusense_cg generic_gpusense_cg_singleshot
             generic_gpusense_nlcg_singleshot generic_gpusense_sb_singleshot cpureg_cartesian_averaging
             gpureg_cartesian_averaging""",
-        "maps of the signal-to-noise ratio": "Generic_Cartesian_Grappa_SNR Generic_Cartesian_Grappa_SNR_CoilQA",
         "cine": """CMR_2DT_RTCine_KspaceBinning CMR_2DT_RTCine_KspaceBinning_Cloud
             CMR_2DT_RTCine_KspaceBinning_MultiSeries CMR_2DT_RTCine_KspaceBinning_MultiSeries_Cloud""",
         "separation of fat and water": "Generic_Cartesian_Grappa_FatWater",
@@ -96,7 +94,7 @@ CONFIGS = _by_name(
         "a choice among channels": "grappa_unoptimized grappa_unoptimized_float",
         "images in arrays": "Generic_Cartesian_Grappa_ImageArray stream_image_array",
         "k-space of images": "Generic_Cartesian_Image_Chain_FFT",
-        "reports on noise": "NoiseSummary",
+        "reports on noise": "NoiseSummary Generic_Cartesian_Grappa_SNR_CoilQA",
         "noise for tests": "pseudoreplica",
         "answers about stored noise": "gtquery",
         "files of what passes": "ismrmrd_dump default_measurement_dependencies_ismrmrd_storage",

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from gadgetron_texts import gadget, steps
+from gadgetron_texts import gadget, legacy, refused, steps
 
 from echotrain.server.chain_xml import Step
 from echotrain.server.configs import config_names
@@ -86,8 +86,10 @@ def test_classes_become_one_gadget_several_or_none(parts, expected):
         (
             gadget("GenericReconKSpaceFilteringGadget", filterRO="Hanning", filterE1_sigma="1.5", filterE2="None"),
             "FilterImages",
-            {"kind": "hann gaussian none", "sigma": "1.0 1.5 1.0", "width": "0.15"},
+            {"kind": "hann gaussian none", "sigma": "1.0 1.5 1.0", "width": "0.15", "snr_maps": "true"},
         ),
+        (gadget("GenericReconNoiseStdMapComputingGadget"), "NoiseDeviation", {"skip": "5"}),
+        (gadget("GenericReconNoiseStdMapComputingGadget", start_N_for_std_map="0"), "NoiseDeviation", {"skip": "0"}),
         (gadget("GenericReconImageArrayScalingGadget", scalingFactor="10.0"), "MultiplyIntensity", {"factor": "10.0"}),
         (
             gadget("GenericReconCartesianGrappaGadget", grappa_kSize_E1="2", send_out_gfactor="true"),
@@ -98,6 +100,25 @@ def test_classes_become_one_gadget_several_or_none(parts, expected):
 )
 def test_properties_become_parameters_and_gadgetrons_defaults_hold(part, gadget_name, values):
     assert steps(part) == [Step(gadget_name, values)]
+
+
+def test_maps_of_signal_to_noise_are_given_where_they_are_asked_for():
+    (step,) = steps(gadget("GenericReconCartesianGrappaGadget", send_out_snr_map="true"))
+    assert step.values["snr_map"] == "true"
+    assert step.values["gfactor"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        (gadget("GenericReconImageArrayScalingGadget", scalingFactor_snr_map="4"), "given times 10"),
+        (gadget("GenericReconImageArrayScalingGadget", scalingFactor_snr_std_map="1"), "given times 1000"),
+        (gadget("GenericReconNoiseStdMapComputingGadget", start_N_for_std_map="-1"), "0 or more"),
+        (gadget("GenericReconCartesianGrappaGadget", send_out_snr_map="maybe"), "true or false"),
+    ],
+)
+def test_maps_that_cannot_be_given_as_asked_for_are_refused(part, words):
+    assert words in refused(legacy(part))
 
 
 def test_channels_that_are_compressed_as_lines_there_are_compressed_as_k_space_here():
