@@ -33,10 +33,19 @@ def find_config(config: str, folders: Sequence[Path] = ()) -> ChainDescription:
     """
     if config.lstrip().startswith("<"):
         return parse_config(config)
+    return read_config(config_path(config, folders))
+
+
+def config_path(config: str, folders: Sequence[Path] = ()) -> Path:
+    """The file of the chain that `config` names, with or without `.xml`.
+
+    Raises:
+        ConfigError: where there is no such chain.
+    """
     known = config_names(folders)
     name = config.removesuffix(".xml")
     if _NAME.fullmatch(name) and name in known:
-        return read_config(known[name])
+        return known[name]
     if name in gadgetron_later.CONFIGS:
         raise ConfigError(f"{name} of Gadgetron is not yet supported ({gadgetron_later.CONFIGS[name]})")
     raise ConfigError(f"there is no configuration {config[:100]!r}; {nearest(name, known)}")

@@ -10,11 +10,13 @@ from echotrain.server.settings import Settings
 
 
 def config_text(config: str) -> str:
-    """What `--config` means: the contents of a file where it is one, else a name.
+    """What `--config` means: the contents of a file where it is one, else a name or the XML itself.
 
     Raises:
         ConfigError: where the file cannot be read.
     """
+    if config.lstrip().startswith("<"):
+        return config
     path = Path(config)
     if path.suffix != ".xml" and "/" not in config:
         return config

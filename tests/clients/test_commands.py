@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from echotrain.clients.commands import config_text
 from echotrain.clients.main import main
 from echotrain.mrd import Acquisitions, HeaderText, encode, read_header, read_images, read_items
 from echotrain.server.configs import config_names
@@ -116,6 +117,8 @@ def test_the_version_and_help_are_no_errors(run):
         (["simulate", "{tmp}/o.h5", "--trajectory", "zigzag"], ["'zigzag'", "cartesian"]),
         (["simulate", "{tmp}/o.h5", "--coils", "0"], ["coils"]),
         (["configs", "rs"], ["'rs'", "did you mean rss?"]),
+        (["configs", "epi"], ["epi of Gadgetron is not yet supported (echo-planar scans)"]),
+        (["configs", "<chain/>"], ["'<chain/>'"]),
         (["check", "bad", "--configs", "{tmp}"], ["bad.xml", "not XML"]),
         (["gadgets", "--gadgets", "{tmp}/none"], ["none", "not a folder"]),
         (["gadgets", "Cuont"], ["'Cuont'", "did you mean Count?"]),
@@ -218,9 +221,30 @@ def test_export_draws_every_image(succeed, scan_file, tmp_path):
 def test_configs_lists_all_chains_and_shows_one(succeed):
     lines = succeed("configs")
     assert {line.split()[0] for line in lines} == set(config_names())
-    assert any(re.match(r"rss +.*CombineCoils", line) for line in lines)
+    assert any(re.match(r"short +As fft, scaled and rounded to 16-bit integers", line) for line in lines)
+    assert max(map(len, lines)) <= 160
     assert '<gadget name="Count"/>' in "\n".join(succeed("configs", "count"))
     assert succeed("configs", "count") == succeed("configs", "count.xml")
+
+
+def test_the_list_says_which_chains_are_those_of_another_server(succeed):
+    others = [line.split()[0] for line in succeed("configs") if re.search("Gadgetron's|python-ismrmrd-server's", line)]
+    assert {*config_names()} - {*others} == {"adaptive", "count", "fft", "rss", "short"}
+
+
+def test_a_sites_chain_is_listed_by_its_comment_or_its_gadgets(succeed, tmp_path):
+    (tmp_path / "plain.xml").write_text('<chain><gadget name="Count"/><!-- not about the chain --></chain>')
+    (tmp_path / "told.xml").write_text('<?xml version="1.0"?>\n<!-- For knees,\n  by us. -->\n<chain/>')
+    lines = [re.sub(" +", " ", line) for line in succeed("configs", "--configs", tmp_path)]
+    assert "plain Count" in lines
+    assert "told For knees, by us." in lines
+
+
+def test_a_chain_is_given_as_a_name_a_file_or_its_own_text(tmp_path):
+    text = '\n<chain name="a/b"><gadget name="Count"/></chain>'
+    (tmp_path / "own.xml").write_text(text)
+    assert config_text("rss") == "rss"
+    assert config_text(str(tmp_path / "own.xml")) == config_text(text) == text
 
 
 def test_a_chain_that_cannot_be_read_is_told_and_hides_no_other(run, tmp_path):
