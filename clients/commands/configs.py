@@ -34,5 +34,5 @@ def run(options: argparse.Namespace) -> int:
 def _described(path: Path) -> str:
     """The comment before a chain, in one line, or its gadgets where it has none."""
     steps = read_config(path).steps
-    comment = _COMMENT.match(path.read_text())
+    comment = _COMMENT.match(path.read_text("utf-8", errors="replace"))
     return " ".join(comment[1].split()) if comment else ", ".join(step.gadget for step in steps)

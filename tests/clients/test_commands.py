@@ -235,8 +235,12 @@ def test_the_list_says_which_chains_are_those_of_another_server(succeed):
 def test_a_sites_chain_is_listed_by_its_comment_or_its_gadgets(succeed, tmp_path):
     (tmp_path / "plain.xml").write_text('<chain><gadget name="Count"/><!-- not about the chain --></chain>')
     (tmp_path / "told.xml").write_text('<?xml version="1.0"?>\n<!-- For knees,\n  by us. -->\n<chain/>')
+    (tmp_path / "latin.xml").write_bytes(
+        '<?xml version="1.0" encoding="latin-1"?><!-- caf\xe9 --><chain/>'.encode("latin-1")
+    )
     lines = [re.sub(" +", " ", line) for line in succeed("configs", "--configs", tmp_path)]
     assert "plain Count" in lines
+    assert any(line.startswith("latin caf") for line in lines)
     assert "told For knees, by us." in lines
 
 
