@@ -14,6 +14,7 @@ from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
 from .parameters import parameter
+from .partial_fourier import PartialFourier
 from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
 from .series import NumberSeries
@@ -34,6 +35,7 @@ __all__ = [
     "NoiseDeviation",
     "NumberSeries",
     "PadAsymmetricEcho",
+    "PartialFourier",
     "Prewhiten",
     "RemoveOversampling",
     "ScaleIntensity",

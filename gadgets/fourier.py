@@ -15,7 +15,7 @@ from torch import Tensor
 from echotrain.mrd import Header, Image, KSpace
 
 from .gadget import Gadget
-from .image_headers import image_head, image_meta
+from .image_headers import image_head, image_meta, sampling_limits
 from .tensors import N_CORES, Array, as_given, as_tensor
 
 
@@ -99,4 +99,6 @@ class FourierTransform(Gadget[KSpace, Image]):
             series = int(head["image_series_index"])
             head["image_index"] = self._n_images[series] % 65535 + 1  # the field is 16 bits wide
             self._n_images[series] += 1
-            yield Image(data, head, image_meta(head, line, self._header, by=type(self).__name__))
+            meta = image_meta(head, line, self._header, by=type(self).__name__)
+            meta |= sampling_limits(kspace.sampled[unit], line, n_x=data.shape[-1])
+            yield Image(data, head, meta)

@@ -16,6 +16,9 @@ HISTORY = "GADGETRON_ImageProcessingHistory"
 ENCODING = "encoding"  # the meta attribute under which Gadgetron, too, keeps the number of the encoding space
 SNR_MAP, STD_MAP = "SNR_MAP", "STD_MAP"  # Gadgetron's values of DataRole
 
+LIMITS = ("sampling_limits_E2", "sampling_limits_E1", "sampling_limits_RO")
+"""Meta attributes of what was acquired along kz, ky and kx: first, central and last sample, as Gadgetron has them."""
+
 _SAME = (
     "measurement_uid",
     "position",
@@ -72,6 +75,22 @@ def image_meta(head: NDArray[np.void], line: NDArray[np.void] | np.void, header:
     if description:
         meta["SeriesDescription"] = meta["GADGETRON_SeqDescription"] = description
     return meta
+
+
+def sampling_limits(sampled: NDArray[np.bool_], line: NDArray[np.void] | np.void, *, n_x: int) -> Meta:
+    """Meta attributes that tell which part of k-space was acquired. `sampled` has the shape (kz, ky), with a line.
+
+    Along kx it is that of `line`, whose header counts what is to be discarded in pixels of the image, `n_x` in all.
+    """
+    inside = np.arange(n_x)
+    inside = inside[int(line["discard_pre"]) : max(1, n_x - int(line["discard_post"]))]
+    axes = (np.flatnonzero(sampled.any(axis=1)), np.flatnonzero(sampled.any(axis=0)), inside)
+    sizes = (*sampled.shape, n_x)
+    return {
+        name: [int(acquired[0]), size // 2, int(acquired[-1])]
+        for name, acquired, size in zip(LIMITS, axes, sizes, strict=True)
+        if len(acquired)
+    }
 
 
 def worked_on(

@@ -85,6 +85,9 @@ def test_an_accelerated_scan_gives_the_image_of_the_full_one(small_scan, acceler
             np.testing.assert_array_equal(one.head[name], other.head[name])
         history = one.meta.pop("GADGETRON_ImageProcessingHistory"), other.meta.pop("GADGETRON_ImageProcessingHistory")
         assert history == (["FourierTransform", "Grappa"], ["FourierTransform", "CombineCoils"])
+        one.meta.pop("sampling_limits_E1"), other.meta.pop("sampling_limits_E1")  # the last line is not every nth
+        for image in (one, other):
+            image.meta.pop("sampling_limits_E1", None)  # as the lines, which the accelerated scan has fewer of
         assert one.meta == other.meta
 
 
