@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, combinations_with_replacement, product
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from echotrain.mrd.errors import DataError
 from .fourier import centred_fft, centred_ifft
 from .sampling import sampling_lattice
 from .tensors import Array, as_given, as_tensor
+
+BLOCK = 1 << 17  # coefficients worked on at once, so that they stay in the cache
 
 Offsets = NDArray[np.int64]
 
@@ -69,7 +72,9 @@ def grappa_weights(
         n_kz = 1
     sources = _grid(_around(n_kz, steps[1]), _around(n_ky, steps[0]))
     targets = _grid(np.arange(steps[1]), np.arange(steps[0]))[1:]
-    normal, right = _normal_equations(lines, sources, targets, n_kx)
+    if regularization < len(sources) * len(lines) * n_kx * np.finfo(np.float32).eps:
+        lines = lines.to(torch.complex128)  # rounding would outweigh it
+    normal, right = (part.to(torch.complex128) for part in _normal_equations(lines, sources, targets, n_kx))
     scale = float(normal.diagonal().real.mean())
     if not 0 < scale < math.inf:
         raise DataError("the calibration lines hold no signal, or samples that are not finite; check their data")
@@ -101,33 +106,43 @@ def _grid(along_kz: Offsets, along_ky: Offsets) -> Offsets:
 
 
 def _normal_equations(lines: Tensor, sources: Offsets, targets: Offsets, n_kx: int) -> tuple[Tensor, Tensor]:
-    """Products of what is taken with itself, and with what is given, over all places where the kernel fits."""
+    """Products of what is taken with itself, and with what is given, over all places where the kernel fits.
+
+    Sources as far apart as others are products of the same lines, which are made once.
+    """
     n_channels, size_z, size_y, size_x = lines.shape
     offsets = np.concatenate([sources, targets])
     low, high = offsets.min(axis=0), offsets.max(axis=0)
     n_z, n_y, n_x = size_z - int(high[0] - low[0]), size_y - int(high[1] - low[1]), size_x - n_kx + 1
-    n_unknown = len(sources) * n_channels * n_kx
-    if min(n_z, n_y, n_x) < 1 or n_z * n_y * n_x < n_unknown:
+    n_unknown = n_channels * n_kx
+    if min(n_z, n_y, n_x) < 1 or n_z * n_y * n_x < len(sources) * n_unknown:
         spanned = " x ".join(str(int(n) + 1) for n in (high - low)[::-1])
         raise DataError(
             f"{size_y} x {size_z} calibration lines (ky x kz) of {size_x} samples are too few for the kernel, which "
-            f"spans {spanned} lines of {n_kx} samples and has {n_unknown} weights for each missing one; acquire more "
-            "calibration lines, set a smaller kernel, or compress the coils"
+            f"spans {spanned} lines of {n_kx} samples and has {len(sources) * n_unknown} weights for each missing one; "
+            "acquire more calibration lines, set a smaller kernel, or compress the coils"
         )
-    normal = torch.zeros(n_unknown, n_unknown, dtype=torch.complex128, device=lines.device)
-    right = torch.zeros(n_unknown, len(targets) * n_channels, dtype=torch.complex128, device=lines.device)
-    windows = lines.unfold(3, n_kx, 1)  # (channel, z, y, x, kx)
-    middle = lines[..., n_kx // 2 : n_kx // 2 + n_x]
-    for z in range(-int(low[0]), n_z - int(low[0])):
-        rows = [slice(int(y - low[1]), int(y - low[1]) + n_y) for y in offsets[:, 1]]
-        places = list(zip((z + offsets[:, 0]).tolist(), rows, strict=True))
-        taken = torch.stack([windows[:, plane, row] for plane, row in places[: len(sources)]])
-        given = torch.stack([middle[:, plane, row] for plane, row in places[len(sources) :]])
-        a = taken.permute(2, 3, 0, 1, 4).reshape(n_y * n_x, n_unknown).to(torch.complex128)
-        b = given.permute(2, 3, 0, 1).reshape(n_y * n_x, -1).to(torch.complex128)
-        normal += a.mH @ a
-        right += a.mH @ b
-    return normal, right
+    first_z, first_y = (offsets - low).T.tolist()  # of the lines at each offset from the places
+    windows = lines.unfold(3, n_kx, 1).permute(1, 2, 3, 0, 4).reshape(size_z, size_y, n_x, n_unknown)
+    middle = lines[..., n_kx // 2 : n_kx // 2 + n_x].permute(1, 2, 3, 0)
+    normal = windows.new_zeros(len(sources), n_unknown, len(sources), n_unknown)
+    apart: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for one, other in combinations_with_replacement(range(len(sources)), 2):
+        apart.setdefault(tuple((sources[other] - sources[one]).tolist()), []).append((one, other))
+    for (dz, dy), pairs in apart.items():
+        begin, end = max(0, -dy), size_y - max(0, dy)
+        for z in range(max(0, -dz), size_z - max(0, dz)):
+            products = windows[z, begin:end].mH @ windows[z + dz, begin + dy : end + dy]
+            for one, other in pairs:
+                if first_z[one] <= z < first_z[one] + n_z:
+                    at = first_y[one] - begin
+                    normal[one, :, other] += products[at : at + n_y].sum(0)
+    for one, other in combinations(range(len(sources)), 2):
+        normal[other, :, one] = normal[one, :, other].mH
+    places = [(slice(z, z + n_z), slice(y, y + n_y)) for z, y in zip(first_z, first_y, strict=True)]
+    given = torch.cat([middle[place] for place in places[len(sources) :]], -1).flatten(0, 2)
+    right = torch.cat([windows[place].flatten(0, 2).mH @ given for place in places[: len(sources)]])
+    return normal.flatten(2).flatten(0, 1), right
 
 
 def _along_x(weights: GrappaWeights, n_x: int) -> Tensor:
@@ -159,15 +174,18 @@ def grappa_unmixing(weights: GrappaWeights, maps: Array) -> Array:
         maps_zyx = maps_zyx[:, None]
     n_channels, n_z, n_y, n_x = maps_zyx.shape
     _check_channels(weights, n_channels)
-    along_x = _along_x(weights, n_x).permute(1, 2, 0, 3).contiguous()  # (given, taken, shift, x)
+    along_x = _along_x(weights, n_x).permute(1, 0, 2, 3).flatten(2)  # (given, shift, taken and x)
     shifts = torch.from_numpy(weights.shifts).to(maps_zyx.device)
     waves_z, waves_y = _waves(shifts[:, 0], n_z).to(maps_zyx), _waves(shifts[:, 1], n_y).to(maps_zyx)
-    unmixing = torch.zeros_like(maps_zyx)
-    for z in range(n_z):
-        waves = (waves_z[:, z, None] * waves_y).mT.contiguous()  # (y, shift)
+    unmixing = maps_zyx.new_empty(n_channels, n_z, n_y, n_x)
+    rows = max(1, BLOCK // (n_channels * n_x))
+    for z, y in product(range(n_z), range(0, n_y, rows)):
+        waves = (waves_z[:, z, None] * waves_y[:, y : y + rows]).mT.contiguous()  # (y, shift)
+        total = unmixing.new_zeros(len(waves), n_channels, n_x)
         for given in range(n_channels):
-            kernel = torch.matmul(waves, along_x[given])  # (taken, y, x)
-            unmixing[:, z] += maps_zyx[given, z].conj() * kernel
+            kernel = torch.matmul(waves, along_x[given]).view(total.shape)
+            torch.addcmul(total, kernel, maps_zyx[given, z, y : y + rows, None].conj(), out=total)
+        unmixing[:, z, y : y + rows] = total.transpose(0, 1)
     return as_given(unmixing.reshape(maps.shape), maps)
 
 
