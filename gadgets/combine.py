@@ -19,11 +19,11 @@ from .parameters import parameter
 class CombineCoils(Gadget[Image, Image]):
     """Combine the channels of an image into one: its magnitude (rss), or a complex image (adaptive).
 
-    Colour images, whose channels are no coils, pass.
+    Colour images, whose channels are no coils, pass, and so do images of one channel that are not complex.
 
     Raises:
-        DataError: for images of phase, real or imaginary part alone, and with adaptive for magnitudes and for
-            pixels that are not finite.
+        DataError: for images of several channels of phase, real or imaginary part alone, and with adaptive for
+            magnitudes and for pixels that are not finite.
     """
 
     method: Literal["rss", "adaptive"] = parameter(
@@ -34,7 +34,7 @@ class CombineCoils(Gadget[Image, Image]):
 
     def process(self, image: Image, /) -> Iterator[Image]:
         name, kind = type(self).__name__, image_type(image)
-        if kind == ImageType.RGB:
+        if kind == ImageType.RGB or (kind != ImageType.COMPLEX and len(image.data) == 1):
             yield image
             return
         if kind != ImageType.COMPLEX and (kind != ImageType.MAGNITUDE or self.method == "adaptive"):

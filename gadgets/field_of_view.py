@@ -15,6 +15,7 @@ from echotrain.mrd.errors import DataError
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
 from .image_headers import ENCODING, image_type, worked_on
+from .parameters import parameter
 
 
 def resize_centred(data: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
@@ -60,6 +61,8 @@ class CropFieldOfView(Gadget[Image, Image]):
         DataError: where a phase image would have to be interpolated, which its jumps of 2 pi do not allow.
     """
 
+    interpolate: bool = parameter(True, "Interpolate to the matrix; without, larger fields of view are cropped only.")
+
     def start(self, header: Header, /) -> None:
         self._header = header
 
@@ -73,6 +76,8 @@ class CropFieldOfView(Gadget[Image, Image]):
                 matrix[axis] = recon.matrix[axis]
                 if min(fov[axis], recon.field_of_view_mm[axis]) > 0:
                     crop[axis] = max(1, round(size * recon.field_of_view_mm[axis] / fov[axis]))
+        if not self.interpolate:
+            crop = matrix = [min(part, size) for part, size in zip(crop, have, strict=True)]
         if tuple(crop) == tuple(matrix) == have or image_type(image) == ImageType.RGB:
             yield image
             return

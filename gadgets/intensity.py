@@ -69,7 +69,7 @@ class ToInteger(Gadget[Image, Image]):
     maximum: int = parameter(32767, "Largest value of magnitudes and of real and imaginary parts.", low=1, high=65535)
 
     def start(self, header: Header, /) -> None:
-        self._warned = False
+        self._warned = self._told_of_zeros = False
 
     def process(self, image: Image, /) -> Iterator[Any]:
         kind = image_type(image)
@@ -94,6 +94,12 @@ class ToInteger(Gadget[Image, Image]):
                 number = image.head["image_index"]
                 yield Text(f"warning: ToInteger: image {number} holds pixels that are not finite; set to 0")
         integers = np.clip(np.rint(values, out=values), 0, maximum, out=values).astype(np.uint16)
+        if kind == ImageType.MAGNITUDE and not integers.any() and image.data.any() and not self._told_of_zeros:
+            self._told_of_zeros = True
+            yield Text(
+                f"warning: ToInteger: all pixels of image {image.head['image_index']} became 0, as none reaches 0.5; "
+                "scale images before, or whiten them where the chain counts on units of the noise"
+            )
         yield worked_on(
             image, integers, by=type(self).__name__, meta=self._meta(image, kind, slope, intercept, integers)
         )

@@ -38,7 +38,8 @@ class Chain:
         """All of them, in the order of the text."""
         self.entered: Callable[[int], None] = lambda index: None
         """Called with a gadget's index before each time its code runs."""
-        check_fit(parts, self.gadgets)
+        self.gives = check_fit(parts, self.gadgets)
+        """The types of what comes out, but for what passes by all gadgets."""
         self._graph = Graph(parts, self._run)
 
     @property

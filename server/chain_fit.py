@@ -14,8 +14,8 @@ from .chain_graph import AnyGadget, Parts, taken, takes_lines
 SENDABLE = frozenset({"Acquisitions", "Waveforms", "Image", "Text", "Array", "Dicom", "Noise"})
 
 
-def check_fit(parts: Parts, gadgets: Sequence[AnyGadget]) -> None:
-    """Check `parts`, of which all gadgets in the order of the text are `gadgets`.
+def check_fit(parts: Parts, gadgets: Sequence[AnyGadget]) -> set[type]:
+    """Check `parts`, of which all gadgets in the order of the text are `gadgets`; gives the types that come out.
 
     Raises:
         ConfigError: where a gadget would never be given anything, or the chain ends with what cannot be sent.
@@ -23,7 +23,8 @@ def check_fit(parts: Parts, gadgets: Sequence[AnyGadget]) -> None:
     if not gadgets:
         raise ConfigError("the chain has no gadgets")
     images_only = not takes_lines(gadgets[0]) and Image in gadgets[0].accepts
-    for kind in _check_flow(parts, {Image} if images_only else {Acquisitions, Waveforms}, ()):
+    given = _check_flow(parts, {Image} if images_only else {Acquisitions, Waveforms}, ())
+    for kind in given:
         if kind.__name__ not in SENDABLE:
             maker = next(gadget for gadget in reversed(gadgets) if kind in gadget.yields)
             raise ConfigError(
@@ -31,6 +32,7 @@ def check_fit(parts: Parts, gadgets: Sequence[AnyGadget]) -> None:
                 "a FourierTransform after it makes images",
                 gadget=type(maker).__name__,
             )
+    return given
 
 
 def _check_flow(parts: Parts, flowing: set[type], path: tuple[str, ...]) -> set[type]:

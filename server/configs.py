@@ -48,7 +48,8 @@ def config_path(config: str, folders: Sequence[Path] = ()) -> Path:
         return known[name]
     if name in gadgetron_later.CONFIGS:
         raise ConfigError(f"{name} of Gadgetron is not yet supported ({gadgetron_later.CONFIGS[name]})")
-    raise ConfigError(f"there is no configuration {config[:100]!r}; {nearest(name, known)}")
+    hint = "start the server with --openrecon NAME" if name == "openrecon" else nearest(name, known)
+    raise ConfigError(f"there is no configuration {config[:100]!r}; {hint}")
 
 
 def read_config(path: Path) -> ChainDescription:

@@ -83,6 +83,22 @@ def _filter(values: Values) -> Sequence[Step]:
     return [Step("FilterImages", {**parameters, "snr_maps": "true"})]
 
 
+def _smooth_edge(values: Values) -> Sequence[Step]:
+    widths = " ".join(values[f"partial_fourier_filter_{axis}_width"] for axis in ("RO", "E1", "E2"))
+    return [Step("PartialFourier", {"method": "zero_filling", "width": widths})]
+
+
+def _pocs(values: Values) -> Sequence[Step]:
+    along = values["partial_fourier_POCS_transitBand"]
+    parameters = {
+        "method": "pocs",
+        "band": f"{along} {along} {values['partial_fourier_POCS_transitBand_E2']}",
+        "iterations": values["partial_fourier_POCS_iters"],
+        "threshold": values["partial_fourier_POCS_thres"],
+    }
+    return [Step("PartialFourier", parameters)]
+
+
 def _scale(values: Values) -> Sequence[Step]:
     if is_on(values["use_constant_scalingFactor"]) and float(values["scalingFactor"]) > 0:
         return [Step("MultiplyIntensity", {"factor": values["scalingFactor"]})]
@@ -253,15 +269,25 @@ SERVED = (
     Served(("GenericReconCartesianFFTGadget",), _generic_fft, _MAPS),
     Served(
         ("GenericReconPartialFourierHandlingFilterGadget",),
-        always(),
+        _smooth_edge,
         {
             "skip_processing_meta_field": _SKIP,
-            "partial_fourier_filter_RO_width": Property("0.15"),
-            "partial_fourier_filter_E1_width": Property("0.15"),
-            "partial_fourier_filter_E2_width": Property("0.15"),
-            "partial_fourier_filter_densityComp": Property("false"),
+            "partial_fourier_filter_RO_width": number("0.15"),
+            "partial_fourier_filter_E1_width": number("0.15"),
+            "partial_fourier_filter_E2_width": number("0.15"),
+            "partial_fourier_filter_densityComp": Property("false", is_off, "no sample counts twice", True),
         },
-        "k-space that is sampled on one side further than on the other is filled with zeros, and its edge not smoothed",
+    ),
+    Served(
+        ("GenericReconPartialFourierHandlingPOCSGadget",),
+        _pocs,
+        {
+            "skip_processing_meta_field": _SKIP,
+            "partial_fourier_POCS_iters": integer("6"),
+            "partial_fourier_POCS_thres": number("0.01"),
+            "partial_fourier_POCS_transitBand": integer("24"),
+            "partial_fourier_POCS_transitBand_E2": integer("16"),
+        },
     ),
     Served(
         ("GenericReconKSpaceFilteringGadget",),

@@ -7,13 +7,12 @@ def _by_name(missing: dict[str, str]) -> dict[str, str]:
     return {name: work for work, names in missing.items() for name in names.split()}
 
 
-_SENSE, _POCS = "iterative SENSE", "projection onto convex sets for partial Fourier scans"
+_SENSE = "iterative SENSE"
 
 CLASSES = _by_name(
     {
         "SPIRiT": """GenericReconCartesianSpiritGadget GenericReconCartesianNonLinearSpirit2DTGadget gpuCgSpiritGadget
             gpuRadialSpiritPrepGadget""",
-        _POCS: "GenericReconPartialFourierHandlingPOCSGadget",
         "echo-planar scans": """EPIReconXGadget EPICorrGadget EPIPackNavigatorGadget FFTXGadget OneEncodingGadget
             CutXGadget""",
         "spiral and radial scans": """SpiralToGenericGadget GriddingReconGadget CPUGriddingReconGadget
@@ -63,9 +62,6 @@ CONFIGS = _by_name(
             Generic_Cartesian_NonLinear_Spirit_RealTimeCine Generic_Cartesian_NonLinear_Spirit_RealTimeCine_Cloud
             Generic_Cartesian_RandomSampling_NonLinear_Spirit_RealTimeCine
             Generic_Cartesian_RandomSampling_NonLinear_Spirit_RealTimeCine_Cloud spirit""",
-        _POCS: """Generic_Cartesian_Grappa_RealTimeCine Generic_Cartesian_Grappa_RealTimeCine_Cloud
-            Generic_Cartesian_Grappa_RealTimeCine_Python Generic_Cartesian_Grappa_Cine_Denoise CMR_RTCine_Recon
-            CMR_RTCine_LAX_AI CMR_2DT_T1Mapping_SASHA MOLLI_T1_Moco MOLLI_T1_Moco_istore""",
         "echo-planar scans": """epi epi_gtplus_grappa Generic_Cartesian_Grappa_EPI Generic_Cartesian_Grappa_EPI_AVE""",
         "spiral and radial scans": """Generic_Spiral Generic_Spiral_Flag Generic_Spiral_SNR Generic_CPU_Gridding_Recon
             NFFT2D CMRT CMRT3D deblurring_recon_acctrig spiral_interactive spiral_flow_generic_gpusense_cg
@@ -87,12 +83,16 @@ CONFIGS = _by_name(
             CMR_2DT_RTCine_KspaceBinning_MultiSeries CMR_2DT_RTCine_KspaceBinning_MultiSeries_Cloud""",
         "separation of fat and water": "Generic_Cartesian_Grappa_FatWater",
         "spectroscopic imaging": "FS-CSI",
-        "neural networks": "Generic_Cartesian_Grappa_AI CMR_Image_Chain_RTCine_LAX_AI",
+        "motion correction": "MOLLI_T1_Moco MOLLI_T1_Moco_istore",
+        "parameter maps": "CMR_2DT_T1Mapping_SASHA",
+        "denoising": "Generic_Cartesian_Grappa_Cine_Denoise",
+        "distribution over machines": "Generic_Cartesian_Grappa_RealTimeCine_Cloud",
+        "neural networks": "Generic_Cartesian_Grappa_AI CMR_Image_Chain_RTCine_LAX_AI CMR_RTCine_LAX_AI",
         "BART": "BART_Recon BART_Recon_cloud BART_Recon_cloud_Standard",
         "DICOM": "dicom",
         "channels that are not combined": "grappa_device grappa_device_cpu",
         "a choice among channels": "grappa_unoptimized grappa_unoptimized_float",
-        "images in arrays": "Generic_Cartesian_Grappa_ImageArray stream_image_array",
+        "images in arrays": "Generic_Cartesian_Grappa_ImageArray stream_image_array CMR_RTCine_Recon",
         "k-space of images": "Generic_Cartesian_Image_Chain_FFT",
         "reports on noise": "NoiseSummary Generic_Cartesian_Grappa_SNR_CoilQA",
         "noise for tests": "pseudoreplica",
@@ -102,7 +102,8 @@ CONFIGS = _by_name(
             external_example external_julia_acquisition_example external_matlab_acquisition_example
             external_matlab_bucket_example external_matlab_buffer_example external_matlab_tiny_example
             external_python_acquisition_example external_python_bucket_example external_python_buffer_example
-            parallel_bypass_example python_buckets python_image_array_recon python_passthrough python_short""",
+            parallel_bypass_example Generic_Cartesian_Grappa_RealTimeCine_Python python_buckets
+            python_image_array_recon python_passthrough python_short""",
     }
 )
 """What is missing, by the name of a stock configuration."""

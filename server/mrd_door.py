@@ -7,6 +7,7 @@ import itertools
 import socket
 import time
 from collections import deque
+from dataclasses import replace
 
 from echotrain.mrd import Acquisitions, Array, Close, Dicom, HeaderText, Image, Item, Text, Waveforms, decode, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, StorageError
@@ -22,7 +23,6 @@ RECEIVED_AT_ONCE = 1 << 20
 TURNS = 4  # of receiving from one client before the others are listened to
 OUTPUT_WINDOW = 1 << 20  # read from the output log ahead of what the client took
 PAUSE = 1.0  # [s] after the header until a session opens though no data came
-FAREWELL = 10.0  # [s] for a client to see that we are done before its connection is cut
 _PIECES = 64  # sent with one system call
 
 
@@ -170,8 +170,7 @@ class MrdClient:
         if session is None or session.over or session.ended:
             return
         self.say(Text(f"warning: {reason}; what came before is reconstructed, and kept as session {session.id}"))
-        session.folder.write_event("input cut off", reason=reason)
-        session.end(session.held)
+        session.cut_off(reason)
 
     # -- to the client --------------------------------------------------------------------------------------------
 
@@ -195,7 +194,9 @@ class MrdClient:
         """Queue records of the output log, but for those that clients of this protocol cannot take."""
         view, start = memoryview(payload), 0
         for item, end in decode(view, base=offset):
-            if isinstance(item, (Image, Acquisitions)):
+            if isinstance(item, Image) and self._fire and "ImageRowDir" not in item.meta:
+                self.say(_directed(item))
+            elif isinstance(item, (Image, Acquisitions)):
                 self._queue(view[start:end])
             elif isinstance(item, Text):
                 self.say(item)
@@ -266,7 +267,7 @@ class MrdClient:
         idle = self._settings.idle
         try:
             if self._shut:
-                if now - self._sent > FAREWELL:
+                if now - max(self._sent, self._heard) > self._settings.patience:
                     self.drop()
             elif self._to_send:
                 if now - self._sent > idle:
@@ -316,6 +317,12 @@ class MrdClient:
                 WRITE if self._to_send or (self._farewell and not self._shut) else 0
             )
             self._loop.watch(self._socket.fileno(), self._ready, events)
+
+
+def _directed(image: Image) -> Image:
+    """An image with the attributes that FIRE needs, as where it came from a client without them."""
+    row, column = (image.head[name].tolist() for name in ("read_dir", "phase_dir"))
+    return replace(image, meta={**image.meta, "ImageRowDir": row, "ImageColumnDir": column})
 
 
 def _levelled(text: str) -> str:

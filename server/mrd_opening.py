@@ -158,8 +158,7 @@ class Opening:
     def _take_parameters(self, text: str) -> None:
         """Read FIRE's text of JSON: another configuration, and parameters for its gadgets."""
         try:
-            parameters = json.loads(text)["parameters"]
-            values = {str(name): _as_text(value) for name, value in parameters.items()}
+            values = {name: _as_text(value) for name, value in json.loads(text)["parameters"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._notes.append("warning: the text after the header is not JSON with `parameters`, so changes nothing")
             return
@@ -172,6 +171,4 @@ def _as_text(value: Any) -> str:
     """A JSON value as a parameter's text."""
     if isinstance(value, list):
         return " ".join(map(_as_text, value))
-    if isinstance(value, dict):
-        raise TypeError("a parameter has no parts")
     return value if isinstance(value, str) else json.dumps(value)

@@ -21,6 +21,7 @@ from .wire import Credit, Done, Error, Message, Opened, Output
 Send = Callable[[Message, bytes], bool]
 """Sends a message with a payload (empty for none) to the client; False where that client cannot be reached."""
 
+CUT_OFF = "cut off"  # said to a worker whose input ends where it is, without a record that closes it
 SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
 
 
@@ -50,6 +51,7 @@ class Session:
         """How much output may be under way to the client [bytes]."""
         self.ended = any(event["event"] == "ended" for event in folder.events())
         """Whether the input is all there."""
+        self._cut_off = any(event["event"] == "input cut off" for event in folder.events())
         self._result: Done | Error | None = None
         self.told = False
         """Whether the client was sent the result."""
@@ -121,6 +123,13 @@ class Session:
         self._write([encode(Close())])
         self._note_end()
         self._wake_worker()
+
+    def cut_off(self, reason: str) -> None:
+        """Close the input where its sender left off, be it within a record; what is whole is worked on."""
+        if not self.ended:
+            self._cut_off = self.ended = True
+            self.folder.write_event("input cut off", bytes=self.held, reason=reason)
+            self._wake_worker()
 
     def acknowledge(self, offset: int) -> None:
         """Note that the client holds the output up to `offset`."""
@@ -220,7 +229,7 @@ class Session:
     def _wake_worker(self) -> None:
         if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self.ended):
             self._asleep_at = -1
-            self.worker.send(self.ended)
+            self.worker.send(CUT_OFF if self._cut_off else self.ended)
 
     def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
         self._credit = self.held + self._settings.input_window

@@ -53,6 +53,7 @@ from .information import answer
 from .log_reader import LogReader
 from .noise_store import noise_store
 from .prepare import prepare_chain
+from .session import CUT_OFF
 from .session_noise import SessionNoise
 from .settings import Settings
 
@@ -109,6 +110,7 @@ class _Run:
         self._folder = folder
         self._queue: queue.Queue[tuple[Item, Place] | _Failed | None] = queue.Queue(QUEUED_UNITS)
         self._statistics = {"lines": 0, "images": 0}
+        self._n_unused = 0  # lines that no gadget took
 
     def run(self) -> None:
         """Run the session to its end or its first error, and say which."""
@@ -133,6 +135,8 @@ class _Run:
                     self._write(given)
             for given, _ in self._chain.finish(IMAGES):
                 self._write(given)
+            if self._n_unused:
+                self._write(Text(f"warning: no gadget of the chain takes lines; {self._n_unused} were left out"))
             self._output.write(Close())
             self._send("done", self._output.size, self._statistics)
             os._exit(0)  # all is written; an interpreter's tidy end would only take time
@@ -175,7 +179,8 @@ class _Run:
     def _items(self, reader: LogReader) -> Any:
         """The items of the log until it is closed; asks the front to be woken when there is nothing to read."""
         yield from self._noise.found(self._chain.gadgets)
-        seen, ended, nap = 0, False, SHORTEST_NAP
+        seen, nap = 0, SHORTEST_NAP
+        ended: bool | str = False
         while True:
             size = reader.size()
             if size > seen:
@@ -198,6 +203,10 @@ class _Run:
                 self._mark(0, -1)
                 time.sleep(nap)
                 nap = min(1.5 * nap, LONGEST_NAP)
+            elif ended == CUT_OFF:
+                if torn := seen - reader.position:
+                    yield Text(f"warning: the last {torn} bytes are of a record that was cut off, and are left out")
+                return
             elif ended:
                 reader.check_whole(seen - _CLOSE_BYTES)
                 raise StreamError("the stream ends within a record: its last bytes are missing")
@@ -217,6 +226,9 @@ class _Run:
     def _write(self, item: Any) -> None:
         if isinstance(item, Image):
             self._statistics["images"] += 1
+        if isinstance(item, Acquisitions) and Acquisitions not in self._chain.gives:
+            self._n_unused += len(item)
+            return
         if isinstance(item, Noise):
             item = self._noise.keep(item)
             if item is None:

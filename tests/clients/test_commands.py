@@ -352,15 +352,23 @@ def test_retry_takes_another_chain_and_settings(run, session, tmp_path):
     assert len(list(read_images(tmp_path / "o.h5"))) == 4
 
 
-def test_retry_of_input_that_is_torn_is_an_error_that_keeps_everything(run, session):
+def test_retry_of_input_that_is_torn_works_on_what_is_whole_and_says_what_it_left_out(run, session):
     data = session.input.read_bytes()
     session.input.write_bytes(data[:-10])
+    status, out, err = run("sessions", "retry", session.id, "--sessions", session.path.parent)
+    assert status == 0
+    assert any("bytes, of a record that was cut off, are left out" in line for line in err)
+    assert out[-1].startswith("2 images in")
+    assert session.input.read_bytes() == data[:-10]
+
+
+def test_retry_of_input_that_is_no_mrd_is_an_error_that_keeps_everything(run, session):
+    session.input.write_bytes(session.input.read_bytes() + b"no record")
     session.output.write_bytes(b"of before")
     status, _, err = run("sessions", "retry", session.id, "--sessions", session.path.parent)
     assert status == 1
-    assert "ends within a record" in err[-1]
+    assert "not an MRD stream" in err[-1]
     assert session.output.read_bytes() == b"of before"
-    assert session.input.read_bytes() == data[:-10]
 
 
 def test_delete_removes_a_session(succeed, session):

@@ -113,7 +113,7 @@ def test_the_text_that_a_client_sent_is_honoured_and_what_is_done_otherwise_is_t
     }
     for words in (
         "downstream_coil_compression='true'",
-        "PartialFourierHandling",
+        "GenericReconCartesianReferencePrepGadget",
         "debug_folder, perform_timing, verbose",
     ):
         assert any(words in note for note in chain.notes)

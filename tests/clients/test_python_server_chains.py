@@ -53,6 +53,24 @@ def test_invertcontrast_takes_images_as_well(scan):
         assert after.meta["ImageRowDir"] == before.meta["ImageRowDir"]
 
 
+def test_finished_images_of_any_size_and_kind_go_through_invertcontrast(scan):
+    magnitude = Image(np.full((1, 1, 30, 50), 7, np.int16)).with_data(
+        np.arange(1500, dtype=np.int16).reshape(1, 1, 30, 50), image_type=1, field_of_view=(100, 128, 5)
+    )
+    phase = Image(np.ones((1, 1, 7, 5), np.float32)).with_data(np.ones((1, 1, 7, 5), np.float32), image_type=2)
+    inverted, passed = images(scan, "invertcontrast", [magnitude, phase])
+    assert inverted.data.shape == (1, 1, 30, 50)
+    assert (inverted.data.flat[0], inverted.data.flat[-1]) == (4095, 0)
+    assert passed.data.shape == (1, 1, 7, 5)
+    assert passed.head["image_type"] == 2
+
+
+@pytest.mark.parametrize("config", ["null", "savedataonly"])
+def test_chains_that_only_keep_the_data_send_no_images_back(scan, config):
+    (item,) = reconstruct([Image(np.ones((1, 1, 3, 5), np.float32))] * 2, scan.header, config)
+    assert item.text.startswith("0 lines, 2 images, ")
+
+
 @pytest.mark.parametrize("config", ["null", "savedataonly"])
 def test_chains_that_only_keep_the_data_give_a_count_of_it(scan, config):
     (item,) = reconstruct(scan.batches, scan.header, config)

@@ -285,3 +285,22 @@ def test_count_says_how_many_lines_and_bytes_came():
     batches.append(Acquisitions(acquisition_headers(2, 3, 8), noise(2, 3, 8), trajectory))
     assert given(Count(), *batches) == [Text(f"9 lines, {9 * (340 + 3 * 8 * 8) + 2 * 8 * 2 * 4} bytes")]
     assert given(Count()) == [Text("0 lines, 0 bytes")]
+
+
+def test_an_image_that_rounds_to_nothing_is_told_once():
+    faint = image(np.full((1, 1, 5, 7), 0.4, np.float32), ImageType.MAGNITUDE)
+    text, first, second = given(ToInteger(), faint, faint)
+    assert "all pixels of image 0 became 0" in text.text
+    assert not first.data.any()
+    assert not second.data.any()
+    assert len(given(ToInteger(), image(np.zeros((1, 1, 5, 7), np.float32), ImageType.MAGNITUDE))) == 1
+
+
+def test_without_interpolation_images_are_only_cropped():
+    gadget = CropFieldOfView(interpolate=False)
+    one = image(np.ones((1, 1, 10, 8), np.float32), ImageType.PHASE, field_of_view=(240, 200, 6))
+    spaces = {"encoded": (8, 10, 1), "fov": (240.0, 200.0, 6.0)}
+    larger = header(**spaces, recon=(12, 20, 1), recon_fov=(480.0, 200.0, 6.0))
+    assert given(gadget, one, scan=larger) == [one]
+    (cropped,) = given(gadget, one, scan=header(**spaces, recon=(12, 20, 1), recon_fov=(240.0, 100.0, 6.0)))
+    assert cropped.data.shape == (1, 1, 5, 8)

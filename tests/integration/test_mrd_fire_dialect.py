@@ -154,6 +154,15 @@ def test_images_in_are_images_out_with_all_that_they_carried(client, scan, heade
         assert {name: meta[name] for name in META} == META
 
 
+def test_images_without_directions_are_given_those_of_their_header(client, scan):
+    client.send(client.script(chain("Negate")), client.header(scan.header))
+    pixels = np.ones((1, 1, 3, 5), np.float32)
+    client.send(client.image(pixels, read_dir=(0, 1, 0), phase_dir=(0, 0, -1)), client.close())
+    ((_, _, meta),) = client.hear().images
+    assert [float(cosine) for cosine in meta["ImageRowDir"]] == [0, 1, 0]
+    assert [float(cosine) for cosine in meta["ImageColumnDir"]] == [0, 0, -1]
+
+
 def test_images_come_while_more_are_sent(client, scan):
     client.send(client.script(chain("Negate")), client.header(scan.header), parameters(client, version="1"))
     heard = Heard()

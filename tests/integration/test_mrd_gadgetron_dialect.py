@@ -179,6 +179,15 @@ def test_images_go_through_a_chain_of_images(client, small_scan):
     np.testing.assert_array_equal([data for _, data, _ in heard.images], [-4 * pixels, -9 * pixels])
 
 
+def test_lines_through_a_chain_of_images_are_told_and_not_sent_back(client, small_scan):
+    scan = small_scan()
+    messages = lines_of(client, scan)
+    client.send(client.config("stream_complex_to_float.xml"), client.header(scan.header), *messages, client.close())
+    heard = client.hear()
+    assert heard.closed
+    assert any(f"no gadget of the chain takes lines; {len(messages)} were left out" in text for text in heard.texts)
+
+
 def test_many_clients_at_once_get_their_own_images(server, small_scan):
     scans = [small_scan(seed=seed) for seed in range(4)]
     heard = {}

@@ -61,13 +61,17 @@ def test_a_client_that_ends_its_side_without_close_gets_what_can_be_made(client,
     assert any("without CLOSE" in text for text in heard.texts)
 
 
-def test_a_client_that_ends_its_side_within_a_line_is_told(client, scan):
+@pytest.mark.parametrize("n_bytes", [1, 100, 1492])
+def test_a_client_that_ends_its_side_within_a_line_gets_what_the_others_make(client, scan, n_bytes):
     messages = lines_of(client, scan)
-    client.send(opening(client, scan), *messages[:-1], messages[-1][:100])
+    client.send(opening(client, scan), *messages[:-1], messages[-1][:n_bytes])
     client.end()
     heard = client.hear()
     assert heard.closed
     assert any("without CLOSE" in text for text in heard.texts)
+    assert any(f"the last {n_bytes % len(messages[-1])} bytes are of a record" in text for text in heard.texts)
+    assert len(heard.images) == 2
+    assert not any("error" in text for text in heard.texts)
 
 
 ENLARGE = '<chain><gadget name="Enlarge" megabytes="4"/></chain>'
