@@ -88,6 +88,16 @@ def test_classes_become_one_gadget_several_or_none(parts, expected):
             "FilterImages",
             {"kind": "hann gaussian none", "sigma": "1.0 1.5 1.0", "width": "0.15", "snr_maps": "true"},
         ),
+        (
+            gadget("GenericReconPartialFourierHandlingFilterGadget", partial_fourier_filter_E1_width="0.2"),
+            "PartialFourier",
+            {"method": "zero_filling", "width": "0.15 0.2 0.15"},
+        ),
+        (
+            gadget("GenericReconPartialFourierHandlingPOCSGadget", partial_fourier_POCS_iters="9"),
+            "PartialFourier",
+            {"method": "pocs", "band": "24 24 16", "iterations": "9", "threshold": "0.01"},
+        ),
         (gadget("GenericReconNoiseStdMapComputingGadget"), "NoiseDeviation", {"skip": "5"}),
         (gadget("GenericReconNoiseStdMapComputingGadget", start_N_for_std_map="0"), "NoiseDeviation", {"skip": "0"}),
         (gadget("GenericReconImageArrayScalingGadget", scalingFactor="10.0"), "MultiplyIntensity", {"factor": "10.0"}),
