@@ -1,9 +1,10 @@
 """The contract of gadgets, and the gadgets that ship."""
 
+from .cg_sense import CgSense
 from .coil_compression import CompressCoils
 from .collect import CollectKSpace
 from .combine import CombineCoils
-from .count import Count
+from .count import Count, Discard
 from .field_of_view import CropFieldOfView
 from .filters import FilterImages
 from .fourier import FourierTransform
@@ -20,12 +21,14 @@ from .readout import PadAsymmetricEcho, RemoveOversampling
 from .series import NumberSeries
 
 __all__ = [
+    "CgSense",
     "CollectKSpace",
     "CombineCoils",
     "ComplexParts",
     "CompressCoils",
     "Count",
     "CropFieldOfView",
+    "Discard",
     "FilterImages",
     "FourierTransform",
     "Gadget",

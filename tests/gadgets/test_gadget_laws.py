@@ -15,9 +15,11 @@ from echotrain.mrd import (
     KSpace,
     Noise,
     Text,
+    Waveforms,
     acquisition_headers,
     parse_header,
 )
+from echotrain.mrd.records import WAVEFORM_HEADER
 
 N_CHANNELS, N_SAMPLES, N_KY, N_SLICES = 3, 24, 10, 2
 HEADER = parse_header(f"""<ismrmrdHeader><encoding>
@@ -82,6 +84,7 @@ def image(kind):
 def items_for(cls):
     kinds = {
         Acquisitions: lambda: [scan()],
+        Waveforms: lambda: [Waveforms(np.zeros(3, WAVEFORM_HEADER), np.ones((3, 2, 5), np.uint32))],
         KSpace: lambda: [kspace(), undersampled()],
         Image: lambda: [image(ImageType.MAGNITUDE if cls is ToInteger else ImageType.COMPLEX) for _ in range(2)],
     }
