@@ -12,6 +12,7 @@ from .gadget import Gadget
 from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
+from .line_compression import CompressLines
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
 from .parameters import parameter
@@ -26,6 +27,7 @@ __all__ = [
     "CombineCoils",
     "ComplexParts",
     "CompressCoils",
+    "CompressLines",
     "Count",
     "CropFieldOfView",
     "Discard",

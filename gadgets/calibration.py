@@ -1,0 +1,145 @@
+"""Calibration lines of a k-space, and the coil maps that gadgets make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echotrain.mrd import Header, Image, KSpace
+from echotrain.mrd.errors import DataError
+
+from .coils import adaptive_coil_maps, root_sum_of_squares, smooth_images
+from .espirit import espirit_maps
+from .fourier import FourierTransform, centred_fft
+from .gadget import Gadget
+from .image_headers import worked_on
+from .parameters import parameter
+from .sampling import dense_block
+
+FEWEST = 8  # lines, with which images of the calibration are as coarse as coils are smooth
+
+
+def calibration_block(unit: KSpace, header: Header) -> tuple[NDArray[np.complex64], tuple[int, ...]]:
+    """Lines without gaps, shape (channel, kz, ky, kx), and the index of the centre of k-space among them.
+
+    They are the k-space's calibration lines or, where it has none, the lines around its centre.
+
+    Raises:
+        DataError: where there are none, or they have other channels or samples that are not finite.
+    """
+    lines = unit.calibration or unit
+    planes, rows = dense_block(lines.sampled)
+    spans = [(block.stop - block.start, n) for block, n in zip((planes, rows), lines.sampled.shape, strict=True)]
+    if unit.calibration is None and any(span < 2 <= n for span, n in spans):
+        raise DataError(
+            "there are no calibration lines: none are flagged, and those around the centre of k-space were acquired "
+            "with gaps; acquire the centre of k-space without gaps, or separate calibration lines"
+        )
+    if lines.n_channels != unit.n_channels:
+        raise DataError(
+            f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
+            "those of one set of coils"
+        )
+    block = lines.data[:, planes, rows]
+    if not np.isfinite(block).all():
+        raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
+    if lines.readout_in_image_space:
+        block = centred_fft(block, (-1,))
+    encoding = header.encoding(int(unit.head["encoding_space_ref"]))
+    if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
+        # Their counters start anywhere, so that only their middle tells the centre.
+        return block, tuple(n // 2 for n in block.shape[1:])
+    n_z, n_y = lines.sampled.shape
+    return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Calibrated:
+    """What was made of a scene's calibration."""
+
+    calibration: KSpace | None
+    shape: tuple[int, ...]
+    made: Any
+
+
+class CalibratedReconstruction(Gadget[KSpace, Image]):
+    """What gadgets share that reconstruct k-space with missing lines to one complex image by coil maps.
+
+    What is made of calibration lines is kept for later repetitions with the same ones.
+    """
+
+    takes_image_space_readout = True
+
+    maps: Literal["espirit", "adaptive", "calibration"] = parameter(
+        "espirit",
+        "Coil maps from calibration lines by ESPIRiT, by Walsh's and Inati's adaptive combination of their images, or "
+        "those images themselves over the root of their sum of squares.",
+    )
+    kernel: tuple[int, ...] = parameter((6, 6, 4), "Samples of ESPIRiT's kernel along kx, ky, kz.", low=1)
+    threshold: float = parameter(
+        0.03, "Least singular value of signal in ESPIRiT's calibration, in units of the largest.", low=0, high=1
+    )
+    crop: float = parameter(0.9, "Least eigenvalue of pixels that ESPIRiT's maps cover; others are 0.", low=0, high=1)
+    width: int = parameter(5, "Box within which adaptive coil maps vary little; odd.", unit="pixels", low=1)
+
+    def start(self, header: Header, /) -> None:
+        self._header = header
+        self._transform = FourierTransform()
+        self._transform.start(header)
+        self._scenes: dict[tuple[int, ...], _Calibrated] = {}
+
+    def process(self, kspace: KSpace, /) -> Iterator[Image]:
+        for unit in kspace.units():
+            (channels,) = self._transform.process(unit)
+            if not isinstance(channels, Image) or not np.isfinite(channels.data).all():
+                raise DataError(
+                    f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; "
+                    "look at the source of the data"
+                )
+            known = self._scenes.get(unit.scene)
+            if (
+                known is None
+                or known.calibration is None
+                or known.calibration is not kspace.calibration
+                or known.shape != channels.data.shape
+            ):
+                known = _Calibrated(kspace.calibration, channels.data.shape, self._calibrate(unit))
+                self._scenes[unit.scene] = known
+            data = self._reconstruct(unit, channels.data, known.made)
+            yield worked_on(channels, data[None], by=type(self).__name__)
+
+    def finish(self) -> None:
+        self._scenes.clear()
+
+    def _calibrate(self, unit: KSpace) -> Any:
+        """What is to be kept for later k-space with the same calibration."""
+        raise NotImplementedError
+
+    def _reconstruct(self, unit: KSpace, channels: NDArray[np.complex64], made: Any) -> NDArray[np.complex64]:
+        """One image, shape (z, y, x), from k-space, the images of its channels, and what `_calibrate` made."""
+        raise NotImplementedError
+
+    def _coil_maps(
+        self, block: NDArray[np.complex64], centre: tuple[int, ...], shape: tuple[int, ...], sets: int = 1
+    ) -> NDArray[np.complex64]:
+        """Maps of a calibration block for images of `shape`. Shape (set, channel, z, y, x)."""
+        if self.maps == "espirit":
+            found = espirit_maps(
+                block, shape, sets=sets, kernel=self.kernel, threshold=self.threshold, crop=self.crop
+            ).maps
+            return np.asarray(found)
+        if any(lines < min(FEWEST, n) for lines, n in zip(block.shape[1:], shape, strict=True)):
+            raise DataError(
+                f"{block.shape[2]} x {block.shape[1]} calibration lines (ky x kz) are too few for coil maps; acquire "
+                f"{FEWEST} or more around the centre of k-space along each direction"
+            )
+        images = smooth_images(block, centre, shape)
+        if self.maps == "adaptive":
+            return adaptive_coil_maps(images, self.width)[None]
+        norm = root_sum_of_squares(images)
+        images /= np.where(norm > 0, norm, 1)
+        return images[None]
