@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from echotrain.gadgets import CompressCoils
-from echotrain.gadgets.coil_compression import compress_channels, compression_matrix
+from echotrain.gadgets.coil_compression import compress_channels, compression_matrix, geometric_matrices
+from echotrain.gadgets.fourier import centred_fft, centred_ifft
 from echotrain.mrd import KSpace, acquisition_headers
 from echotrain.mrd.errors import DataError
 
@@ -119,3 +120,82 @@ def test_other_channels_or_samples_that_are_not_finite_are_refused():
     data[1, 0, 2, 3] = np.inf
     with pytest.raises(DataError, match="not finite"):
         list(started().process(kspace(data)))
+
+
+def test_the_energy_that_suffices_limits_the_channels():
+    samples = mixed(4, 5000)  # energies 1, 1/4, 1/16, 1/64
+    assert [len(compression_matrix(samples, 0, 0, e)) for e in (0.5, 0.9, 0.98, 0.999)] == [1, 2, 3, 4]
+
+
+# Along the readout
+
+
+def coil_array(n_coils=N_CHANNELS, n_y=40, n_x=33):
+    """Images of loops around an object, and their k-space (channel, z, y, x)."""
+    y, x = np.meshgrid(np.linspace(-1, 1, n_y), np.linspace(-1, 1, n_x), indexing="ij")
+    angle = 2 * np.pi * np.arange(n_coils)[:, None, None] / n_coils
+    near = 0.3 + (y - 1.2 * np.sin(angle)) ** 2 + (x - 1.2 * np.cos(angle)) ** 2
+    sensitivities = np.exp(1j * (angle + y * np.cos(angle) + 2 * x * np.sin(angle))) / near
+    images = (sensitivities * ((x / 0.8) ** 2 + (y / 0.9) ** 2 < 1) * (1 + 0.3 * np.cos(9 * x + 5 * y)))[:, None]
+    return images.astype(np.complex64), centred_fft(images.astype(np.complex64), (-2, -1))
+
+
+def best_unitary(made, wanted):
+    """`made` with its virtual channels mixed by the one unitary that brings it nearest to `wanted`."""
+    left, _, right = np.linalg.svd(np.tensordot(wanted, made.conj(), ([1, 2, 3], [1, 2, 3])))
+    return np.tensordot(left @ right, made, 1)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def test_each_place_has_orthonormal_rows_that_vary_smoothly():
+    images, _ = coil_array()
+    matrices = geometric_matrices(images, 4)
+    assert matrices.shape == (33, 4, N_CHANNELS)
+    np.testing.assert_allclose(matrices @ matrices.conj().swapaxes(1, 2), np.tile(np.eye(4), (33, 1, 1)), atol=1e-5)
+    steps = np.linalg.norm(np.diff(matrices[6:-6], axis=0), axis=(1, 2))
+    by_place = np.stack([compression_matrix(images[..., x], 4) for x in range(33)])
+    assert steps.max() < 0.6 < np.linalg.norm(np.diff(by_place[6:-6], axis=0), axis=(1, 2)).max()
+
+
+def test_along_the_readout_fewer_channels_hold_more():
+    data = coil_array()[1]
+    energy = [
+        np.linalg.norm(one(started(channels=3, method=m).process(kspace(data))).data) for m in ("svd", "geometric")
+    ]
+    lost = 1 - (np.array(energy) / np.linalg.norm(data)) ** 2
+    assert lost[1] < 0.5 * lost[0]
+    assert lost[0] > 1e-3
+
+
+def test_readouts_in_image_space_are_compressed_alike():
+    images, data = coil_array()
+    hybrid = centred_ifft(data, (-1,))
+    expected = one(started(channels=4, method="geometric").process(kspace(data, kspace(data))))
+    unit = kspace(hybrid)
+    unit = KSpace(unit.data, unit.sampled, unit.head, readout_in_image_space=True)
+    found = one(started(channels=4, method="geometric").process(unit))
+    assert relative(centred_fft(found.data, (-1,)), expected.data) < 1e-5
+    assert relative(expected.calibration.data, expected.data) < 1e-6
+    assert images.shape == data.shape
+
+
+def test_lines_of_another_length_are_refused():
+    gadget = started(method="geometric")
+    list(gadget.process(kspace(coil_array()[1])))
+    with pytest.raises(DataError, match="readouts of 33 samples"):
+        list(gadget.process(kspace(coil_array(n_x=30)[1], repetition=1)))
+
+
+# Beside BART
+
+
+@pytest.mark.parametrize(("flag", "method"), [("S", "svd"), ("G", "geometric")])
+def test_virtual_channels_are_those_of_bart_up_to_one_unitary(bart, flag, method):
+    data = coil_array(n_x=32)[1] + 0.01 * noise(N_CHANNELS, 1, 40, 32)
+    wanted = bart(f"cc -p 4 -A -{flag}", data)
+    made = one(started(channels=4, method=method).process(kspace(data))).data
+    assert wanted.shape == made.shape
+    assert relative(best_unitary(made, wanted), wanted) < 1e-3
