@@ -36,6 +36,9 @@ class Gadget(Generic[Taken, Given]):
     takes_image_space_readout: ClassVar[bool] = False
     """Whether it works on lines or k-space whose readout axis was Fourier transformed already."""
 
+    takes_early_calibration: ClassVar[bool] = False
+    """Whether it makes use of a k-space's calibration that is handed on while its other lines are still coming."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for base in getattr(cls, "__orig_bases__", ()):

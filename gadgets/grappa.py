@@ -4,52 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from echotrain.mrd import Header, Image, KSpace, Meta
+from echotrain.mrd import Header, Image, KSpace, Meta, Text
 from echotrain.mrd.errors import DataError, ParameterError
 
-from .coils import adaptive_coil_maps, combine, smooth_images
-from .fourier import FourierTransform, centred_fft, centred_ifft
+from .coils import adaptive_coil_maps, combine
+from .fourier import FourierTransform, centred_ifft
 from .gadget import Gadget
-from .grappa_weights import GrappaWeights, g_factor, grappa_lines, grappa_unmixing, grappa_weights, unmix
+from .grappa_calibration import Calibrated, FrameWindow, calibration_block, has_calibration
+from .grappa_weights import GrappaWeights, grappa_lines, unmix_folded
 from .image_headers import worked_on
 from .parameters import parameter
-from .sampling import Lattice, dense_block, sampling_lattice
+from .sampling import Lattice, sampling_lattice
 
 G_FACTOR_SCALE, SNR_SCALE = 100, 10  # as Gadgetron's, so that maps survive as integers
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Calibrated:
-    """What the calibration of a scene gave."""
-
-    calibration: KSpace | None
-    acceleration: tuple[int, int]
-    weights: GrappaWeights | None
-    """None where all lines were acquired, and the image itself gives the maps."""
-
-    maps: NDArray[np.complex64]
-    unmixing: NDArray[np.complex64]
-    """Shape (channel, z, y, x), as the maps."""
-
-    @property
-    def g_factor(self) -> NDArray[np.float32]:
-        """Shape (z, y, x)."""
-        return g_factor(self.unmixing, self.acceleration)
-
-    def serves(self, calibration: KSpace | None, lattice: Lattice, channels: Image) -> bool:
-        """Whether it is what an image with this calibration needs."""
-        return (
-            calibration is not None
-            and self.calibration is calibration
-            and self.acceleration == lattice.acceleration
-            and self.maps.shape == channels.data.shape
-        )
 
 
 class Grappa(Gadget[KSpace, Image]):
@@ -58,12 +33,19 @@ class Grappa(Gadget[KSpace, Image]):
     Weights and coil maps come from the k-space's calibration lines or, where it has none, from the lines that were
     acquired without gaps; they are kept for later repetitions with the same calibration. The channels are combined in
     the same step, by coil maps estimated from the calibration. Lines between those of the regular grid that are not for
-    calibration alone stay as acquired. k-space without gaps is transformed, and combined by maps from the image itself.
+    calibration alone stay as acquired. Lines of a volume's planes may be shifted from plane to plane (CAIPIRINHA).
+    k-space without gaps is transformed, and combined by maps from the image itself.
+
+    Repetitions without calibration lines whose lines interleave (TGRAPPA) are calibrated by those around them: the
+    first wait until together they have all lines, which the client is told, where the header announces repetitions or
+    interleaved calibration.
+
     Intensities are those of the fully sampled image, but for `snr_units`. Maps of the signal-to-noise ratio are of the
     regular grid's lines alone, where the noise is known, and hold for prewhitened lines that were not averaged.
 
     References: M. Griswold et al., Magn Reson Med 2002, 47:1202-1210; S. Inati et al., ISMRM 2013, p. 2672;
-    P. Kellman and E. McVeigh, Magn Reson Med 2005, 54:1439-1447 (units of the noise).
+    P. Kellman and E. McVeigh, Magn Reson Med 2005, 54:1439-1447 (units of the noise); F. Breuer et al., Magn Reson Med
+    2005, 53:981-985 (TGRAPPA).
 
     Raises:
         DataError: where lines are missing in no regular way or beyond the header's acceleration factor, the calibration
@@ -71,6 +53,7 @@ class Grappa(Gadget[KSpace, Image]):
     """
 
     takes_image_space_readout = True
+    takes_early_calibration = True
 
     kernel: tuple[int, ...] = parameter(
         (5, 4), "Samples along kx (odd) and acquired lines along ky, and along kz (3), that give a missing one.", low=1
@@ -92,6 +75,10 @@ class Grappa(Gadget[KSpace, Image]):
         " series 300, 400 for the second encoding.",
     )
 
+    renew: int = parameter(
+        0, "Repetitions after which calibration from those around is made anew from the latest ones; 0: never.", low=0
+    )
+
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
         if len(self.kernel) not in (2, 3) or self.kernel[0] % 2 == 0:
@@ -105,94 +92,121 @@ class Grappa(Gadget[KSpace, Image]):
         self._header = header
         self._transform = FourierTransform()
         self._transform.start(header)
-        self._scenes: dict[tuple[int, ...], _Calibrated] = {}
+        self._scenes: dict[tuple[int, ...], Calibrated] = {}
+        self._windows: dict[tuple[int, ...], FrameWindow] = {}
+        self._mapped: dict[tuple[int, ...], Calibrated] = {}
+        """Of which a map of the g-factor was given."""
         self._n_maps: Counter[int] = Counter()
 
-    def process(self, kspace: KSpace, /) -> Iterator[Image]:
+    def process(self, kspace: KSpace, /) -> Iterator[Image | Text]:
         for unit in kspace.units():
+            if kspace.early:
+                self._calibrate_early(unit, kspace.calibration)
+                continue
             lattice = self._lattice(unit)
-            (channels,) = self._transform.process(_of_lattice(unit, lattice))
-            if not isinstance(channels, Image) or not np.isfinite(channels.data).all():
-                raise DataError(
-                    f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; "
-                    "look at the source of the data"
-                )
-            known = self._scenes.get(unit.scene)
-            if known is None or not known.serves(kspace.calibration, lattice, channels):
-                known = self._calibrated(unit, kspace.calibration, lattice, channels)
-                if known.weights is not None:
-                    self._scenes[unit.scene] = known
-                    if self.gfactor:
-                        yield self._g_factor_map(known, channels)
-            data = unmix(channels.data, known.unmixing)
-            if self.snr_map:
-                yield self._snr_map(known, channels, data * _snr_scale(unit, lattice))
-            if known.weights is not None and (unit.sampled & ~lattice.mask).any():
-                data += _correction(unit, lattice, known.weights, known.maps)
-            if self.snr_units:
-                data *= _snr_scale(unit, lattice)
-            yield worked_on(channels, data[None], by=type(self).__name__)
+            if max(lattice.acceleration) == 1 or has_calibration(unit, lattice):
+                yield from self._images(unit, lattice, kspace.calibration)
+            else:
+                yield from self._framed(unit, lattice)
 
     def finish(self) -> None:
+        for window in self._windows.values():
+            if window.waiting:
+                calibration_block(*window.waiting[0], self._header)  # raises, since there is none
         self._scenes.clear()
+        self._windows.clear()
+        self._mapped.clear()
 
     def _lattice(self, unit: KSpace) -> Lattice:
         lattice = sampling_lattice(unit.sampled)
         announced = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration
-        for found, most, axis in zip(lattice.acceleration, announced, ("ky", "kz"), strict=True):
-            if found > most > 1:
-                raise DataError(
-                    f"neighbouring lines are {found} apart along {axis}, though the header's acceleration factor is "
-                    f"{most}; send the lines that are missing, or correct the header"
-                )
+        if prod(lattice.acceleration) > prod(announced) > 1:
+            found, most = (" x ".join(map(str, steps)) for steps in (lattice.acceleration, announced))
+            raise DataError(
+                f"neighbouring lines are {found} apart (ky x kz), though the header's acceleration factor is {most}; "
+                "send the lines that are missing, or correct the header"
+            )
         return lattice
 
-    def _calibrated(self, unit: KSpace, calibration: KSpace | None, lattice: Lattice, channels: Image) -> _Calibrated:
-        """Weights, maps and unmixing of a unit; `calibration` is kept to know it again."""
-        if max(lattice.acceleration) == 1:
-            maps = adaptive_coil_maps(channels.data, self.width, self.iterations)
-            return _Calibrated(calibration, lattice.acceleration, None, maps, maps.conj())
-        block, centre = self._calibration_block(unit, lattice)
-        images = smooth_images(block, centre, channels.data.shape[1:])
-        maps = adaptive_coil_maps(images, self.width, self.iterations)
-        weights = grappa_weights(block, lattice.acceleration, self.kernel, self.regularization)
-        return _Calibrated(calibration, lattice.acceleration, weights, maps, grappa_unmixing(weights, maps))
-
-    def _calibration_block(self, unit: KSpace, lattice: Lattice) -> tuple[NDArray[np.complex64], tuple[int, ...]]:
-        """Lines without gaps, shape (channel, kz, ky, kx), and the index of the centre of k-space among them."""
-        lines = unit.calibration or unit
-        planes, rows = dense_block(lines.sampled)
-        if unit.calibration is None and rows.stop - rows.start < 2:
-            raise DataError(
-                "there are no calibration lines: none are flagged, and of the others only one in "
-                f"{lattice.acceleration[0]} along ky and {lattice.acceleration[1]} along kz was acquired; acquire the "
-                "centre of k-space without gaps, or separate calibration lines"
-            )
-        if lines.n_channels != unit.n_channels:
-            raise DataError(
-                f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
-                "those of one set of coils"
-            )
-        block = lines.data[:, planes, rows]
-        if not np.isfinite(block).all():
-            raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
-        if lines.readout_in_image_space:
-            block = centred_fft(block, (-1,))
+    def _framed(self, unit: KSpace, lattice: Lattice) -> Iterator[Image | Text]:
+        """Images of a frame without calibration, and of those that waited for it, or none if it has to wait."""
         encoding = self._header.encoding(int(unit.head["encoding_space_ref"]))
-        if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
-            # Their counters start anywhere, so that only their middle tells the centre, as with Gadgetron.
-            return block, tuple(n // 2 for n in block.shape[1:])
-        n_z, n_y = lines.sampled.shape
-        return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
+        repetitions = encoding.limits.get("repetition")
+        if encoding.calibration_mode != "interleaved" and (repetitions is None or repetitions.maximum == 0):
+            calibration_block(unit, lattice, self._header)  # raises, since there is none
+        begins = not self._windows
+        window = self._windows.setdefault(unit.scene, FrameWindow(self.renew))
+        if not window.add(unit, lattice):
+            calibration_block(unit, lattice, self._header)  # so does this: others will not bring any
+        if window.calibration is None:
+            window.waiting.append((unit, lattice))
+            if begins:
+                yield Text(
+                    "Grappa: repetitions have no calibration lines, and take those of repetitions around them; the "
+                    f"first {prod(lattice.acceleration) - 1} wait until these are there"
+                )
+            return
+        waiting, window.waiting = window.waiting, []
+        for frame, its_lattice in (*waiting, (unit, lattice)):
+            yield from self._images(replace(frame, calibration=window.calibration), its_lattice, window.calibration)
 
-    def _g_factor_map(self, known: _Calibrated, channels: Image) -> Image:
+    def _images(self, unit: KSpace, lattice: Lattice, calibration: KSpace | None) -> Iterator[Image]:
+        """The image of a unit, after maps that belong to it; `calibration` is kept to know it again."""
+        folded, first = _of_lattice(unit, lattice)
+        (channels,) = self._transform.process(folded)
+        assert isinstance(channels, Image)
+        known = self._scenes.get(unit.scene)
+        if max(lattice.acceleration) == 1:
+            _check_finite(channels.data, unit)
+            maps = adaptive_coil_maps(channels.data, self.width, self.iterations)
+            known = Calibrated(None, lattice.steps, None, maps, maps.conj())
+        elif known is None or not known.serves(calibration, lattice, unit):
+            known = self._scenes[unit.scene] = self._calibrated(unit, calibration, lattice)
+        data = unmix_folded(channels.data, known.unmixing, first)
+        _check_finite(data, unit)
+        if known.weights is not None and self.gfactor and self._mapped.get(unit.scene) is not known:
+            self._mapped[unit.scene] = known
+            yield self._g_factor_map(known, channels)
+        if self.snr_map:
+            yield self._snr_map(known, channels, data * _snr_scale(unit, lattice))
+        if known.weights is not None and (unit.sampled & ~lattice.mask).any():
+            data += _correction(unit, lattice, known.weights, known.maps)
+            _check_finite(data, unit)
+        if self.snr_units:
+            data *= _snr_scale(unit, lattice)
+        yield worked_on(channels, data[None], by=type(self).__name__)
+
+    def _calibrate_early(self, unit: KSpace, calibration: KSpace | None) -> None:
+        """Calibrate for the lines to come, which are likely to lie as those before, or as the header says."""
+        known = self._scenes.get(unit.scene)
+        announced = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration
+        steps = known.steps if known is not None else (*announced, 0)
+        if max(steps) > 1:
+            # What fails now fails again with the lines, unless calibration lines were still to come.
+            with suppress(DataError):
+                lattice = Lattice(steps[:2], steps[2], unit.sampled)
+                self._scenes[unit.scene] = self._calibrated(unit, calibration, lattice)
+
+    def _calibrated(self, unit: KSpace, calibration: KSpace | None, lattice: Lattice) -> Calibrated:
+        return Calibrated.of(
+            calibration,
+            lattice,
+            *calibration_block(unit, lattice, self._header),
+            unit.data.shape[1:],
+            kernel=self.kernel,
+            regularization=self.regularization,
+            width=self.width,
+            iterations=self.iterations,
+        )
+
+    def _g_factor_map(self, known: Calibrated, channels: Image) -> Image:
         series = 10 * (int(channels.head["image_series_index"]) + 1)
         self._n_maps[series] += 1
         index = (self._n_maps[series] - 1) % 65535 + 1
         data = (G_FACTOR_SCALE * known.g_factor).astype(np.complex64)
         return self._map(channels, data, "Gfactor", image_series_index=series, image_index=index)
 
-    def _snr_map(self, known: _Calibrated, channels: Image, in_snr_units: NDArray[Any]) -> Image:
+    def _snr_map(self, known: Calibrated, channels: Image, in_snr_units: NDArray[Any]) -> Image:
         """What `snr_units` gives, by the g-factor; 0 where no coil sees anything."""
         g = known.g_factor
         data = np.divide(SNR_SCALE * in_snr_units, g, out=np.zeros_like(in_snr_units), where=g > 0)
@@ -206,11 +220,24 @@ class Grappa(Gadget[KSpace, Image]):
         return worked_on(channels, data[None], by=type(self).__name__, meta=meta, **fields)
 
 
-def _of_lattice(unit: KSpace, lattice: Lattice) -> KSpace:
-    """The lines of the lattice alone; zero where others were sampled."""
-    if not (unit.sampled & ~lattice.mask).any():
-        return unit
-    return replace(unit, data=np.where(lattice.mask[..., None], unit.data, np.complex64(0)))
+def _of_lattice(unit: KSpace, lattice: Lattice) -> tuple[KSpace, int]:
+    """Every nth line along ky, those of the lattice alone, n as large as it can be; and which is the first."""
+    step = gcd(lattice.acceleration[0], lattice.shift)
+    if unit.sampled.shape[1] % step:
+        step = 1
+    first = int(np.flatnonzero(lattice.mask.any(axis=0))[0]) % step
+    data, mask = unit.data[:, :, first::step], lattice.mask[:, first::step]
+    if (unit.sampled[:, first::step] & ~mask).any():
+        data = np.where(mask[..., None], data, np.complex64(0))
+    return replace(unit, data=data), first
+
+
+def _check_finite(data: NDArray[Any], unit: KSpace) -> None:
+    if not np.isfinite(data).all():
+        raise DataError(
+            f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; look at "
+            "the source of the data"
+        )
 
 
 def _correction(

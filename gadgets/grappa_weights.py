@@ -53,12 +53,13 @@ def grappa_weights(
     acceleration: int | tuple[int, int],
     kernel: Sequence[int] = (5, 4),
     regularization: float = 5e-4,
+    shift: int = 0,
 ) -> GrappaWeights:
     """Fit weights to calibration lines without gaps. Shape (channel, ky, kx) or (channel, kz, ky, kx), k-space.
 
     `kernel` is how many samples along kx (odd), ky and, for volumes, kz (3 where it does not say) a missing sample is
     made from; along ky and kz they are acquired lines. `regularization` is Tikhonov's, in units of the mean eigenvalue
-    of the normal equations.
+    of the normal equations. `shift` is how far along ky each acquired plane's lines lie from those of the one before.
 
     Raises:
         DataError: where the lines are too few for the kernel, or hold no signal.
@@ -71,6 +72,8 @@ def grappa_weights(
     if lines.shape[1] == 1 and steps[1] == 1:
         n_kz = 1
     sources = _grid(_around(n_kz, steps[1]), _around(n_ky, steps[0]))
+    shifts = sources[:, 0] // steps[1] * shift
+    sources[:, 1] += (shifts + steps[0] // 2) % steps[0] - steps[0] // 2  # the nearest ones of each plane
     targets = _grid(np.arange(steps[1]), np.arange(steps[0]))[1:]
     if regularization < len(sources) * len(lines) * n_kx * np.finfo(np.float32).eps:
         lines = lines.to(torch.complex128)  # rounding would outweigh it
@@ -90,10 +93,8 @@ def grappa_weights(
     fitted = solved.view(len(sources), n_channels, n_kx, len(targets), n_channels).permute(3, 0, 4, 1, 2)
     own = fitted.new_zeros(1, n_channels, n_channels, n_kx)  # an acquired sample stays as it is
     own[0, :, :, n_kx // 2] = torch.eye(n_channels, device=lines.device)
-    shifts = (targets[:, None] - sources).reshape(-1, 2)
-    return GrappaWeights(
-        torch.cat([own, fitted.flatten(0, 1)]).contiguous(), np.concatenate([np.zeros((1, 2), int), shifts]), steps
-    )
+    distances = np.concatenate([np.zeros((1, 2), int), (targets[:, None] - sources).reshape(-1, 2)])
+    return GrappaWeights(torch.cat([own, fitted.flatten(0, 1)]).contiguous(), distances, steps)
 
 
 def _around(n: int, step: int) -> Offsets:
@@ -198,6 +199,22 @@ def unmix(images: Array, unmixing: Array) -> Array:
     return as_given(total, images)
 
 
+def unmix_folded(folded: Array, unmixing: Array, first: int) -> Array:
+    """As `unmix`, of every nth line alone from line `first` on, transformed as if these were all there are.
+
+    Shapes (channel, z, y / n, x) and (channel, z, y, x) give (z, y, x). Every nth line gives the same image n
+    times over but for a phase, so it need be made only once.
+    """
+    aliased, coefficients = as_tensor(folded), as_tensor(unmixing)
+    n_folded, n_y = aliased.shape[2], coefficients.shape[2]
+    step = n_y // n_folded
+    aliased = aliased.roll(n_y // 2 - n_folded // 2, 2)[:, :, None]  # so that row 0 is the first of the image's
+    total = unmix(aliased, coefficients.view(*coefficients.shape[:2], step, n_folded, -1))
+    line = torch.tensor([first + step * (n_folded // 2) - n_y // 2])  # where the transform took the origin to be
+    total = total.flatten(1, 2) * (_waves(line, n_y).to(total) / math.sqrt(step)).mT
+    return as_given(total, folded)
+
+
 def g_factor(unmixing: Array, acceleration: tuple[int, int]) -> Array:
     """How much more noise than by fewer lines alone an unmixed image has. Shapes (channel, ...) give (...), real.
 
@@ -250,7 +267,7 @@ def grappa(
         sampled = (samples != 0).any(-1).any(0).cpu().numpy()
     sampled = np.atleast_2d(sampled)
     lattice = sampling_lattice(sampled)
-    weights = grappa_weights(calibration, lattice.acceleration, kernel, regularization)
+    weights = grappa_weights(calibration, lattice.acceleration, kernel, regularization, lattice.shift)
     hybrid = centred_ifft(samples, (-1,))
     hybrid[:, ~torch.from_numpy(lattice.mask)] = 0
     filled = samples.clone()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,36 +20,45 @@ class Lattice:
     acceleration: tuple[int, int]
     """Every how many lines along ky and along kz."""
 
+    shift: int
+    """How far along ky the lines of a plane lie from those of the plane before (CAIPIRINHA), less than along ky."""
+
     mask: Mask
     """Which lines belong to it. Shape (kz, ky)."""
+
+    @property
+    def steps(self) -> tuple[int, int, int]:
+        """Acceleration and shift: what the weights depend on."""
+        return (*self.acceleration, self.shift)
 
 
 def sampling_lattice(sampled: Mask) -> Lattice:
     """The lattice that the lines of `sampled` make, with any offset; more lines may lie between. Shape (kz, ky).
 
+    Planes may reach differently far along ky, as in elliptical scans.
+
     Raises:
         DataError: where lines of it are missing, so that there is none.
+
+    References: F. Breuer et al., Magn Reson Med 2006, 55:549-556 (shifts in volumes).
     """
-    along_ky = _lattice(np.any(sampled, axis=0), "ky")
-    along_kz = _lattice(np.any(sampled, axis=1), "kz")
-    mask = np.zeros_like(sampled)
-    mask[np.ix_(along_kz, along_ky)] = True
-    missing = np.argwhere(mask & ~sampled)
-    if len(missing):
-        plane, row = missing[0].tolist()
-        raise DataError(
-            f"lines are not sampled at regular distances along ky and kz: {len(missing)} are missing, the first at ky "
-            f"{row} of {sampled.shape[1]}, kz {plane} of {sampled.shape[0]}; sample a regular grid of lines, or "
-            "reconstruct without parallel imaging"
-        )
-    return Lattice((_step(along_ky), _step(along_kz)), mask)
+    planes = _regular(np.any(sampled, axis=1), "kz")
+    if not len(planes):
+        return Lattice((1, 1), 0, sampled)
+    rows = [np.flatnonzero(sampled[plane]) for plane in planes]
+    step = max((int(np.diff(row).max()) for row in rows if len(row) > 1), default=1)
+    ky = np.arange(sampled.shape[1])
+    within = np.array([(ky >= row[0]) & (ky <= row[-1]) for row in rows])
+    for shift, first in product(range(step if len(planes) > 1 else 1), range(step)):
+        regular = within & ((ky - first - shift * np.arange(len(planes))[:, None]) % step == 0)
+        if sampled[planes][regular].all():
+            mask = np.zeros_like(sampled)
+            mask[planes] = regular
+            return Lattice((step, int(planes[1] - planes[0]) if len(planes) > 1 else 1), shift, mask)
+    raise _irregular("ky", np.concatenate([np.diff(row) for row in rows]))
 
 
-def _step(lines: NDArray[np.intp]) -> int:
-    return int(lines[1] - lines[0]) if len(lines) > 1 else 1
-
-
-def _lattice(sampled: Mask, axis: str) -> NDArray[np.intp]:
+def _regular(sampled: Mask, axis: str) -> NDArray[np.intp]:
     """Lines at the largest distance between neighbours, all of them sampled from one end to the other."""
     lines = np.flatnonzero(sampled)
     if len(lines) < 2:
@@ -58,11 +68,21 @@ def _lattice(sampled: Mask, axis: str) -> NDArray[np.intp]:
         regular = np.arange(first, int(lines[-1]) + 1, step)
         if sampled[regular].all():
             return regular
-    gaps = ", ".join(map(str, np.unique(np.diff(lines))))
-    raise DataError(
-        f"lines are not sampled at regular distances along {axis}: neighbours are {gaps} apart; sample every nth line, "
-        "with calibration lines between, or reconstruct without parallel imaging"
+    raise _irregular(axis, np.diff(lines))
+
+
+def _irregular(axis: str, gaps: NDArray[np.intp]) -> DataError:
+    return DataError(
+        f"lines are not sampled at regular distances along {axis}: neighbours are "
+        f"{', '.join(map(str, np.unique(gaps)))} apart; sample every nth line, with calibration lines between, or take "
+        "a reconstruction for lines in any pattern, such as CgSense"
     )
+
+
+def without_gaps(sampled: Mask) -> bool:
+    """Whether lines follow on one another in each plane, and planes on one another. Shape (kz, ky)."""
+    begins = [np.diff(lines.astype(np.int8), axis=-1, prepend=0) > 0 for lines in (sampled, np.any(sampled, axis=1))]
+    return all(bool((first.sum(axis=-1) <= 1).all()) for first in begins)
 
 
 def dense_block(sampled: Mask) -> tuple[slice, slice]:

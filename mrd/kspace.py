@@ -37,6 +37,10 @@ class KSpace:
     readout_in_image_space: bool = False
     """Whether the last axis has been Fourier transformed already and runs along x, centred."""
 
+    early: bool = False
+    """Whether all it has so far are its calibration lines; they come again, as the same object, with all its lines,
+    unless more of them came. Only gadgets with `takes_early_calibration` are given such."""
+
     @property
     def n_channels(self) -> int:
         return int(self.data.shape[-4])
@@ -58,4 +62,6 @@ class KSpace:
         if calibration is not None and not calibration.sampled.any():
             calibration = None
         head = np.asarray(self.head[index])
-        return KSpace(self.data[index], self.sampled[index], head, (), calibration, self.readout_in_image_space)
+        return KSpace(
+            self.data[index], self.sampled[index], head, (), calibration, self.readout_in_image_space, self.early
+        )

@@ -11,8 +11,8 @@ from echotrain.gadgets import (
     Grappa,
     PadAsymmetricEcho,
     RemoveOversampling,
+    grappa_calibration,
 )
-from echotrain.gadgets import grappa as grappa_module
 from echotrain.gadgets.coils import adaptive_coil_maps, combine, smooth_images
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
 from echotrain.gadgets.grappa_weights import grappa, grappa_weights
@@ -155,7 +155,7 @@ def test_weights_are_kept_while_the_calibration_is_the_same(monkeypatch):
         fits.append(None)
         return grappa_weights(*arguments)
 
-    monkeypatch.setattr(grappa_module, "grappa_weights", counted)
+    monkeypatch.setattr(grappa_calibration, "grappa_weights", counted)
     kspace, whole = centred_fft(channel_images(), (-2, -1)), np.ones((1, N_KY), bool)
     gadget, calibration = started(), unit(kspace, whole)
     first, second = (next(iter(gadget.process(unit(kspace, every(2, k), calibration)))) for k in range(2))
@@ -285,8 +285,8 @@ def test_lines_that_are_missing_by_the_header_are_refused():
     (encoding,) = HEADER.encodings
     twofold = Header(b"", (Encoding(encoding.encoded, encoding.recon, encoding.limits, acceleration=(2, 1)),))
     words = refusal(unit(noise(*PLANE), every(4), unit(noise(*PLANE), every(1))), twofold)
-    assert "4 apart" in words
-    assert "is 2" in words
+    assert "4 x 1 apart" in words
+    assert "is 2 x 1" in words
 
 
 def test_calibration_off_the_centre_or_of_other_channels_is_refused():

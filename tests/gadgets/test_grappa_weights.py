@@ -7,9 +7,18 @@ from undersampling import N_CHANNELS, N_KX, N_KY, PLANE, channel_images, every, 
 
 from echotrain.gadgets.coils import adaptive_coil_maps, combine
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
-from echotrain.gadgets.grappa_weights import g_factor, grappa, grappa_unmixing, grappa_weights, unmix
-from echotrain.gadgets.sampling import dense_block, sampling_lattice
+from echotrain.gadgets.grappa_weights import g_factor, grappa, grappa_unmixing, grappa_weights, unmix, unmix_folded
+from echotrain.gadgets.sampling import dense_block, sampling_lattice, without_gaps
 from echotrain.mrd.errors import DataError
+
+
+def shifted(steps, shift, shape):
+    """Every `steps`th line along (kz, ky), moved on along ky by `shift` from each such plane to the next."""
+    sampled = np.zeros(shape, bool)
+    for place, plane in enumerate(range(0, shape[0], steps[0])):
+        sampled[plane, (shift * place) % steps[1] :: steps[1]] = True
+    return sampled
+
 
 # Weights
 
@@ -24,11 +33,11 @@ def test_missing_lines_of_a_consistent_k_space_are_found_exactly(step, first):
     np.testing.assert_array_equal(filled[:, sampled], kspace[:, sampled])
 
 
-@pytest.mark.parametrize("steps", [(1, 2), (2, 1), (2, 2)])
-def test_missing_lines_of_volumes_are_found_exactly(steps):
-    shape = (10, 20, 16)
+@pytest.mark.parametrize(("steps", "shift"), [((1, 2), 0), ((2, 1), 0), ((2, 2), 0), ((2, 2), 1)])
+def test_missing_lines_of_volumes_are_found_exactly(steps, shift):
+    shape = (12, 20, 16)  # so that shifted lines go on regularly where k-space begins again
     kspace = centred_fft(channel_images(14, shape), (-3, -2, -1))
-    sampled = every(steps, shape=shape[:2])
+    sampled = shifted(steps, shift, shape=shape[:2])
     filled = grappa(only(kspace, sampled), kspace[:, 1:, 2:-2], kernel=(3, 2, 2), regularization=1e-12)
     assert relative(filled, kspace) < 1e-5
     np.testing.assert_array_equal(filled[:, sampled], kspace[:, sampled])
@@ -66,16 +75,28 @@ def test_tensors_stay_tensors_where_they_are(device):
 # Unmixing
 
 
-@pytest.mark.parametrize(("steps", "shape"), [((1, 3), (1, N_KY, N_KX)), ((2, 2), (10, 24, 16))])
-def test_unmixing_is_convolution_transform_and_combination_in_one(steps, shape):
+@pytest.mark.parametrize(
+    ("steps", "shift", "shape"), [((1, 3), 0, (1, N_KY, N_KX)), ((2, 2), 0, (10, 24, 16)), ((2, 2), 1, (12, 24, 16))]
+)
+def test_unmixing_is_convolution_transform_and_combination_in_one(steps, shift, shape):
     axes = (-3, -2, -1)
     kspace = centred_fft(channel_images(shape=shape), axes) + 0.2 * noise(N_CHANNELS, *shape)
-    sampled = every(steps, shape=shape[:2])
+    sampled = shifted(steps, shift, shape=shape[:2])
     lines, calibration, kernel = only(kspace, sampled), kspace[:, :, 2:-2], (3, 2, 2)
     maps = adaptive_coil_maps(centred_ifft(kspace, axes))
-    unmixing = grappa_unmixing(grappa_weights(calibration, steps[::-1], kernel), maps)
+    unmixing = grappa_unmixing(grappa_weights(calibration, steps[::-1], kernel, shift=shift), maps)
     expected = combine(centred_ifft(grappa(lines, calibration, kernel), axes), maps)
     assert relative(unmix(centred_ifft(lines, axes), unmixing), expected) < 1e-5
+
+
+@pytest.mark.parametrize(("n", "step"), [(48, 4), (45, 3), (50, 5), (46, 2), (9, 9)])
+def test_every_nth_line_transformed_alone_is_unmixed_to_the_same(n, step):
+    lines, unmixing = noise(3, 2, n, 7), noise(3, 2, n, 7, seed=1)
+    for first in range(step):
+        whole = only(lines, every((1, step), first, shape=(2, n)))
+        folded = centred_ifft(np.ascontiguousarray(lines[:, :, first::step]), (-3, -2, -1))
+        expected = unmix(centred_ifft(whole, (-3, -2, -1)), unmixing)
+        assert relative(unmix_folded(folded, unmixing, first), expected) < 1e-6
 
 
 def test_the_g_factor_is_that_of_noise_sent_through():
@@ -119,6 +140,39 @@ def test_the_block_of_a_volume_is_that_around_its_centre():
     sampled[3:9, 6:15] = True
     assert dense_block(sampled) == (slice(3, 9), slice(6, 15))
     assert sampling_lattice(sampled).acceleration == (2, 2)
+
+
+@pytest.mark.parametrize(("steps", "shift"), [((2, 2), 1), ((1, 4), 2), ((2, 3), 2), ((3, 1), 0)])
+def test_lines_may_be_shifted_from_plane_to_plane_with_a_block_between_and_corners_left_out(steps, shift):
+    regular = shifted(steps, shift, shape=(18, 24))
+    z, y = np.ogrid[-9:9, -12:12]
+    regular &= (z / 9) ** 2 + (y / 12) ** 2 <= 1
+    sampled = regular.copy()
+    sampled[7:12, 9:16] = True
+    lattice = sampling_lattice(sampled)
+    assert lattice.steps == (steps[1], steps[0], shift)
+    np.testing.assert_array_equal(lattice.mask & ~regular, False)
+    assert np.count_nonzero(regular & ~lattice.mask) == 0
+
+
+def test_a_line_that_is_missing_within_leaves_a_sparser_lattice_or_none():
+    sampled = every((2, 2), shape=(8, 20))
+    sampled[4, 10] = False
+    assert np.prod(sampling_lattice(sampled).acceleration) > 4
+    sampled[4, 4] = False
+    with pytest.raises(DataError, match="not sampled at regular distances along ky: neighbours are 2, 4 apart"):
+        sampling_lattice(sampled)
+
+
+def test_gaps_are_those_within_a_plane_or_between_planes():
+    sampled = np.zeros((6, 8), bool)
+    sampled[1:5, 2:7] = True
+    sampled[1, 2] = sampled[4, 6] = False  # corners
+    assert without_gaps(sampled)
+    for hole in ((2, 4), (slice(3, 4), slice(None))):
+        holed = sampled.copy()
+        holed[hole] = False
+        assert not without_gaps(holed)
 
 
 def test_calibration_without_signal_is_refused():

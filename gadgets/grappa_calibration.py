@@ -1,0 +1,149 @@
+"""What GRAPPA makes of calibration lines, and the lines that serve frames which have none of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from echotrain.mrd import Header, KSpace
+from echotrain.mrd.errors import DataError
+
+from .coils import adaptive_coil_maps, smooth_images
+from .fourier import centred_fft
+from .grappa_weights import GrappaWeights, g_factor, grappa_unmixing, grappa_weights
+from .sampling import Lattice, dense_block, without_gaps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibrated:
+    """What the calibration of a scene gave."""
+
+    calibration: KSpace | None
+    steps: tuple[int, int, int]
+    """Of the lattice that it is for."""
+
+    weights: GrappaWeights | None
+    """None where all lines were acquired, and the image itself gives the maps."""
+
+    maps: NDArray[np.complex64]
+    unmixing: NDArray[np.complex64]
+    """Shape (channel, z, y, x), as the maps."""
+
+    @classmethod
+    def of(
+        cls,
+        calibration: KSpace | None,
+        lattice: Lattice,
+        block: NDArray[np.complex64],
+        centre: Sequence[int],
+        shape: Sequence[int],
+        *,
+        kernel: Sequence[int],
+        regularization: float,
+        width: int,
+        iterations: int,
+    ) -> Calibrated:
+        """Calibrate by a block of lines around `centre`; `shape` (z, y, x) is that of images."""
+        weights = grappa_weights(block, lattice.acceleration, kernel, regularization, lattice.shift)
+        maps = adaptive_coil_maps(smooth_images(block, centre, shape), width, iterations)
+        return cls(calibration, lattice.steps, weights, maps, grappa_unmixing(weights, maps))
+
+    @property
+    def g_factor(self) -> NDArray[np.float32]:
+        """Shape (z, y, x)."""
+        return g_factor(self.unmixing, self.steps[:2])
+
+    def serves(self, calibration: KSpace | None, lattice: Lattice, unit: KSpace) -> bool:
+        """Whether it is what a unit with this calibration needs."""
+        return (
+            calibration is not None
+            and self.calibration is calibration
+            and self.steps == lattice.steps
+            and self.maps.shape == unit.data.shape
+        )
+
+
+def has_calibration(unit: KSpace, lattice: Lattice) -> bool:
+    """Whether a unit brings calibration: flagged lines, or lines without gaps along the directions that have gaps."""
+    if unit.calibration is not None:
+        return True
+    blocks = reversed(dense_block(unit.sampled))
+    return not any(
+        step > 1 and block.stop - block.start < 2 for step, block in zip(lattice.acceleration, blocks, strict=True)
+    )
+
+
+def calibration_block(unit: KSpace, lattice: Lattice, header: Header) -> tuple[NDArray[np.complex64], tuple[int, ...]]:
+    """Lines without gaps, shape (channel, kz, ky, kx), and the index of the centre of k-space among them.
+
+    Raises:
+        DataError: where there are none, or they have other channels than the unit or samples that are not finite.
+    """
+    if not has_calibration(unit, lattice):
+        raise DataError(
+            "there are no calibration lines: none are flagged, and of the others only one in "
+            f"{lattice.acceleration[0]} along ky and {lattice.acceleration[1]} along kz was acquired; acquire the "
+            "centre of k-space without gaps, separate calibration lines, or repetitions whose lines interleave"
+        )
+    lines = unit.calibration or unit
+    planes, rows = dense_block(lines.sampled)
+    if lines.n_channels != unit.n_channels:
+        raise DataError(
+            f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
+            "those of one set of coils"
+        )
+    block = lines.data[:, planes, rows]
+    if not np.isfinite(block).all():
+        raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
+    if lines.readout_in_image_space:
+        block = centred_fft(block, (-1,))
+    encoding = header.encoding(int(unit.head["encoding_space_ref"]))
+    if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
+        # Their counters start anywhere, so that only their middle tells the centre, as with Gadgetron.
+        return block, tuple(n // 2 for n in block.shape[1:])
+    n_z, n_y = lines.sampled.shape
+    return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
+
+
+class FrameWindow:
+    """The latest line of each place over the frames of a scene, to calibrate frames that have no lines to do so."""
+
+    def __init__(self, renew: int) -> None:
+        """`renew` is after how many frames the calibration is made anew; 0: never."""
+        self.calibration: KSpace | None = None
+        """The lines of some frames together, once they are all there."""
+        self.waiting: list[tuple[KSpace, Lattice]] = []
+        """Frames that came before."""
+        self._renew = renew
+        self._n_frames = 0
+        self._lines: KSpace | None = None
+
+    def add(self, frame: KSpace, lattice: Lattice) -> bool:
+        """Take the lines of a frame; whether there is calibration, or will be if others follow that go on like this.
+
+        Raises:
+            DataError: where the frame has another shape than those before.
+        """
+        if self._lines is None:
+            self._lines = replace(frame, data=np.zeros_like(frame.data), sampled=np.zeros_like(frame.sampled))
+        lines = self._lines
+        if lines.data.shape != frame.data.shape:
+            raise DataError(
+                f"a repetition has {frame.n_channels} channels x {frame.data.shape[-1]} samples, those before it "
+                f"{lines.n_channels} x {lines.data.shape[-1]}; they must be alike to calibrate one another"
+            )
+        fresh = bool((frame.sampled & ~lines.sampled).any())
+        lines.sampled[frame.sampled] = True
+        lines.data[:, frame.sampled] = frame.data[:, frame.sampled]
+        self._n_frames += 1
+        if self.calibration is None:
+            due = without_gaps(lines.sampled)
+        else:
+            due = self._renew > 0 and self._n_frames >= self._renew
+        if due:
+            self._n_frames = 0
+            self.calibration = replace(lines, data=lines.data.copy(), sampled=lines.sampled.copy())
+        return fresh or self.calibration is not None
