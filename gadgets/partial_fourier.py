@@ -55,7 +55,7 @@ def homodyne(image: Array, sampled: Sequence[range], band: Sequence[int] = (8,),
     Weights rise over `band` samples from the edge of the acquired k-space, and add up to 2 with those of the mirror
     image: 0 gives Margosian's step, and all that was acquired on both sides Noll's ramp. The step bears phases that
     vary in space best, the ramp rings least. `phase`, as complex numbers of magnitude 1, is estimated where it is None.
-    Exact where it is the image's own.
+    Exact where it is the same everywhere.
 
     References: P. Margosian et al., Health Care Instrum 1986, 1:195-197; D. Noll et al., IEEE Trans Med Imaging 1991,
     10:154-163.
@@ -138,7 +138,7 @@ def _rise(n: int, sampled: range, width: int) -> Tensor:
     before, after = reach(n, sampled)
     inside = torch.zeros(n)
     inside[sampled.start : sampled.stop] = 1
-    width = min(width, 2 * min(before, after) + 1)
+    width = max(0, min(width, 2 * min(before, after) + 1))
     from_edge = torch.arange(n) - sampled.start + 1.0 if before < after else sampled.stop - torch.arange(n)
     return inside * (from_edge / (width + 0.5)).clamp(0, 1)
 

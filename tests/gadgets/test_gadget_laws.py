@@ -77,7 +77,7 @@ def image(kind):
     data = noise(N_CHANNELS, 1, N_KY, 12)
     if kind == ImageType.MAGNITUDE:
         data = 1000 * np.abs(data)
-    one = Image(data, meta={"DataRole": "Image"})
+    one = Image(data, meta={"DataRole": "Image", "sampling_limits_E1": [0, 5, 7]})
     return one.with_data(data, image_type=kind, field_of_view=(240, 200, 8), image_series_index=1)
 
 
