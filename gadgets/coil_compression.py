@@ -138,6 +138,8 @@ class _Known:
     """The matrix of a scene, and the calibration that it compressed last, before and after."""
 
     matrix: NDArray[np.complex64]
+    early: bool
+    """Whether it was learnt from calibration that came early, of which more may come."""
     given: KSpace | None
     compressed: KSpace | None
 
@@ -156,6 +158,7 @@ class CompressCoils(Compression, Gadget[KSpace, KSpace]):
     """
 
     takes_image_space_readout = True
+    takes_early_calibration = True
 
     def start(self, header: object, /) -> None:
         self._scenes: dict[tuple[int, ...], _Known] = {}
@@ -163,7 +166,7 @@ class CompressCoils(Compression, Gadget[KSpace, KSpace]):
     def process(self, kspace: KSpace, /) -> Iterator[KSpace]:
         scene, calibration = kspace.scene, kspace.calibration
         known = self._scenes.get(scene)
-        if known is None:
+        if known is None or (known.early and known.given is not calibration):
             source = calibration or kspace
             matrix = self.learnt(np.moveaxis(source.data, -4, 0), source.readout_in_image_space)
         else:
@@ -174,7 +177,7 @@ class CompressCoils(Compression, Gadget[KSpace, KSpace]):
             same = known is not None and known.given is calibration
             small = known.compressed if known and same else _compressed(calibration, matrix, None)
         given = _compressed(kspace, matrix, small)
-        self._scenes[scene] = _Known(matrix, calibration, small)
+        self._scenes[scene] = _Known(matrix, kspace.early and (known is None or known.early), calibration, small)
         yield given
 
     def finish(self) -> None:

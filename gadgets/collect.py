@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Literal
 
 import numpy as np
 
-from echotrain.mrd import Acquisitions, Flag, Header, KSpace, Text
+from echotrain.mrd import Acquisitions, Flag, Header, Image, KSpace, Text
 from echotrain.mrd.errors import DataError, HeaderError
 from echotrain.mrd.flags import NOT_IMAGING, has_flag
 
@@ -45,7 +46,8 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
     left is given on at the end, which is all that happens with `trigger` end.
 
     Lines for parallel calibration alone go into `KSpace.calibration` only. Calibration serves the later k-spaces with
-    the same counters, repetition apart, that have none of their own; it is not given on without imaging lines.
+    the same counters, repetition apart, that have none of their own. Gadgets that say so are given it early as well,
+    as soon as a line follows that is for imaging alone; others only with imaging lines.
 
     Raises:
         HeaderError: where the header describes no encoding, or one that is not Cartesian.
@@ -61,6 +63,12 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
         "mean", "What becomes of averages that are not split: their mean by line, their sum, or an axis."
     )
     trigger: Literal["auto", "end"] = parameter("auto", "Give k-space on as soon as it is whole, or all at the end.")
+
+    _early: bool | None = None
+    """Whether there are gadgets to be given early calibration; None before `connect`."""
+
+    def connect(self, following: Sequence[Gadget[Any, Any]], /) -> None:
+        self._early = self._early is not False and _take_early_calibration(following)
 
     def start(self, header: Header, /) -> None:
         if not header.encodings:
@@ -202,6 +210,9 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
             taken = unit.ends_after(lines)
             if not taken:
                 unit.place(lines)
+                early = unit.early_calibration(lines, mean=self.averages != "sum") if self._early else None
+                if early is not None:
+                    told.append((int(lines.number[-1]), _early(early)))
                 return
             unit.place(lines if taken == len(lines) else lines[:taken])
             told += ((int(lines.number[taken - 1]), kspace) for kspace in self._give(key))
@@ -232,13 +243,31 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
         at = self._repetition_in_key
         scene = key if at is None else key[:at] + key[at + 1 :]  # the same in every repetition
         mean = self.averages != "sum"
-        if unit.calibration is not None:
-            self._calibrations[scene] = unit.calibration.kspace(mean=mean)
+        calibration = unit.whole_calibration(mean=mean)
+        if calibration is not None:
+            self._calibrations[scene] = calibration
             self._unused.add(scene)
+            if self._early and unit.imaging is None:
+                yield _early(calibration)
         if unit.imaging is not None:
             self._given.add(key)
             self._unused.discard(scene)
             yield unit.imaging.kspace(mean=mean, calibration=self._calibrations.get(scene))
+
+
+def _take_early_calibration(following: Sequence[Gadget[Any, Any]]) -> bool:
+    """Whether all gadgets on k-space, up to the first that makes images of it, take early calibration."""
+    for gadget in following:
+        if KSpace in gadget.accepts:
+            if not gadget.takes_early_calibration:
+                return False
+            if Image in gadget.yields:
+                return True
+    return False
+
+
+def _early(calibration: KSpace) -> KSpace:
+    return replace(calibration, calibration=calibration, early=True)
 
 
 def _groups(keys: Ints) -> Iterator[tuple[Key, Index | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,6 +224,12 @@ class Grid:
             self._image_space,
         )
 
+    def copied(self) -> Grid:
+        """What was placed so far, in memory of its own."""
+        other = copy(self)
+        other._data, other._count, other._head = self._data.copy(), self._count.copy(), self._head.copy()
+        return other
+
     def _assign(self, target: slice, lines: PlacedLines) -> None:
         """Put lines at places of equal steps, as one copy where they share kz."""
         outer, ky = divmod(int(lines.places[0]), self._layout.n_ky)
@@ -285,6 +292,9 @@ class Unit:
 
         self.imaging: Grid | None = None
         self.calibration: Grid | None = None
+        self.early: KSpace | None = None
+        """The calibration as it was handed on early, unless more of it came."""
+        self._was_early = False
         self._missing = layout.wanted.copy() if announced and layout.wanted is not None else None
         self._n_missing = 0 if self._missing is None else int(np.count_nonzero(self._missing))
 
@@ -305,6 +315,7 @@ class Unit:
         if lines.imaging is not None and lines.calibration is not None:
             calibration = lines[lines.calibration]
             if len(calibration):
+                self.early = None
                 self.calibration = self.calibration or Grid(self.layout, calibration)
                 self.calibration.place(calibration)
             imaging = lines[lines.imaging]
@@ -314,6 +325,20 @@ class Unit:
             if self._missing is not None:
                 self._missing[imaging.announced] = False
                 self._n_missing = int(np.count_nonzero(self._missing))
+
+    def early_calibration(self, last: PlacedLines, *, mean: bool) -> KSpace | None:
+        """All calibration lines, once, when `last`, the lines that came last, end with one that is not for it."""
+        if self.calibration is None or self._was_early or (last.calibration is not None and last.calibration[-1]):
+            return None
+        self._was_early = True
+        self.early = self.calibration.copied().kspace(mean=mean)
+        return self.early
+
+    def whole_calibration(self, *, mean: bool) -> KSpace | None:
+        """All calibration lines, as the same object that was handed on early where no more came; uses them up."""
+        if self.early is not None or self.calibration is None:
+            return self.early
+        return self.calibration.kspace(mean=mean)
 
     def _completed(self, lines: PlacedLines) -> int:
         """How many of `lines` it takes until all those announced are there; 0 where they do not suffice."""
