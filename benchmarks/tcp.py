@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import socket
-import statistics
 import time
 
-from scans import touch_memory
 from serving import running_server
-from throughput import N_CHANNELS, RECORD_BYTES, RUNS, TOTAL_BYTES, messages
+from throughput import N_CHANNELS, RECORD_BYTES, TOTAL_BYTES, compare, messages
 
 from echotrain.clients.simulate import Scan, simulate
 from echotrain.mrd import Close, ConfigName, Decoder, HeaderText, Text, encode
@@ -76,22 +74,15 @@ def main() -> None:
     for name, lines in (("line by line", 1), ("8 lines a call", 8)):
         payloads = messages(lines)
         count = TOTAL_BYTES // len(payloads[0])
-        ratios, rates = [], []
         with running_server() as server:
-            through_server(payloads, count // 10, header, server.mrd)
-            for _ in range(RUNS):
-                touch_memory()
-                limit = bare(payloads, count)
-                touch_memory()
-                ours = through_server(payloads, count, header, server.mrd)
+
+            def ours() -> float:
+                rate = through_server(payloads, count, header, server.mrd)  # noqa: B023 - called at once
                 server.forget()
-                ratios.append(ours / limit)
-                rates.append((ours / 1e6, limit / 1e6))
-        ours, limit = rates[ratios.index(statistics.median(ratios))]
-        print(
-            f"{name:18}  {ours:6.0f} MB/s through the server, {limit:6.0f} MB/s bare TCP: "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), goal 0.5"
-        )
+                return rate
+
+            through_server(payloads, count // 10, header, server.mrd)
+            compare(name, lambda: bare(payloads, count), ours, "bare TCP", 0.5)  # noqa: B023
 
 
 if __name__ == "__main__":
