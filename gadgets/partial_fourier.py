@@ -110,9 +110,9 @@ def pocs(
     for _ in range(iterations):
         made = centred_fft(centred_ifft(current, axes).abs() * unit, axes)
         following = torch.addcmul(known, made, missing.to(made.dtype))
-        change, size_before = torch.linalg.vector_norm(following - current), torch.linalg.vector_norm(current)
+        change, before = _norm(following - current), _norm(current)
         current = following
-        if change <= threshold * size_before:
+        if change <= threshold * before:
             break
     blended = known + (1 - edge) * (made * within.to(given.device) - known)
     return as_given(centred_ifft(blended, axes), image)
@@ -145,6 +145,11 @@ def _rise(n: int, sampled: range, width: int) -> Tensor:
 
 def _hann(rise: Tensor) -> Tensor:
     return torch.sin(torch.pi / 2 * rise) ** 2
+
+
+def _norm(values: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.view_as_real(values))  # much faster than of complex numbers
+    return norm
 
 
 def _mirrored(values: Tensor) -> Tensor:
