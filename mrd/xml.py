@@ -17,7 +17,7 @@ def parse_xml(text: bytes | str, what: str, error: type[EchotrainError]) -> Elem
         error: where `text` is not XML or declares a document type; the message calls it `what`.
     """
     try:
-        root: Element = defusedxml.ElementTree.fromstring(text, forbid_dtd=True)
+        root: Element = defusedxml.ElementTree.fromstring(text.lstrip(), forbid_dtd=True)
     except DefusedXmlException as reason:
         raise error(f"{what} declares a document type or entities, which are not accepted") from reason
     except (ParseError, ValueError, LookupError) as reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,6 +18,11 @@ def answer(key: str) -> str:
     """What is known under `key`, or which keys there are."""
     found = _ANSWERS.get(key)
     return found() if found else f"Unknown query {key[:100]!r}; known: {', '.join(_ANSWERS)}"
+
+
+@functools.cache
+def _ismrmrd_version() -> str:
+    return version("ismrmrd")  # which is looked for among files
 
 
 def _info() -> str:
@@ -55,7 +61,7 @@ def _gpu_models() -> str:
 
 
 _ANSWERS: dict[str, Callable[[], str]] = {
-    "ismrmrd::version": lambda: version("ismrmrd"),
+    "ismrmrd::version": _ismrmrd_version,
     "gadgetron::version": lambda: GADGETRON_VERSION,
     "gadgetron::build": lambda: f"echotrain {__version__}",
     "gadgetron::info": _info,

@@ -20,6 +20,7 @@ from .settings import Settings
 from .wire import Done, Error, Message, Output
 
 RECEIVED_AT_ONCE = 1 << 20
+OPENING_AT_ONCE = 1 << 16  # of a client in its opening, which is decoded here
 TURNS = 4  # of receiving from one client before the others are listened to
 OUTPUT_WINDOW = 1 << 20  # read from the output log ahead of what the client took
 PAUSE = 1.0  # [s] after the header until a session opens though no data came
@@ -108,7 +109,7 @@ class MrdClient:
             self._fail(error)
 
     def _receive(self) -> None:
-        buffer = self._door.buffer
+        buffer = self._door.buffer[: OPENING_AT_ONCE if self._opening is not None else None]
         for _ in range(TURNS):
             try:
                 size = self._socket.recv_into(buffer)
@@ -122,7 +123,7 @@ class MrdClient:
                 return
             self._heard = time.monotonic()
             self._take(buffer[:size])
-            if size < len(buffer) // 2:  # most likely nothing more is there
+            if size < RECEIVED_AT_ONCE // 2:  # most likely nothing more is there
                 return
 
     def _take(self, data: memoryview) -> None:
@@ -140,6 +141,7 @@ class MrdClient:
     def _open(self, opening: Opening) -> None:
         """Start the session, with what came after the opening."""
         self._opening = None
+        self._watch()
         request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self._host}"}
         self._session = self._door.sessions.create(request, opening.header, self._from_session)
         self._session.output_window = OUTPUT_WINDOW
@@ -295,9 +297,9 @@ class MrdClient:
 
     def _part(self) -> None:
         """Close once all is sent; what the client still sends is received, so that it is not cut off, and dropped."""
-        self.say(Close())
-        self._farewell = True
         self._opening = None
+        self._farewell = True
+        self.say(Close())
 
     def _lose(self, reason: str) -> None:
         """Go on without the client, whose connection is of no use any more."""
@@ -313,10 +315,10 @@ class MrdClient:
 
     def _watch(self) -> None:
         if self._socket.fileno() >= 0:
-            events = (0 if self._deaf else READ) | (
-                WRITE if self._to_send or (self._farewell and not self._shut) else 0
-            )
-            self._loop.watch(self._socket.fileno(), self._ready, events)
+            asking = self._opening is not None and self._to_send  # who asks takes the answers before asking more
+            reads = 0 if self._deaf or asking else READ
+            writes = WRITE if self._to_send or (self._farewell and not self._shut) else 0
+            self._loop.watch(self._socket.fileno(), self._ready, reads | writes)
 
 
 def _directed(image: Image) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import enum
 import json
 import struct
@@ -28,6 +29,10 @@ from .noise_store import noise_store
 from .settings import Settings
 
 NO_HEADER = b"<ismrmrdHeader/>"
+MAX_TEXT = (
+    1 << 20
+)  # characters of all texts before data; those that are parameters are read by the one loop of the front
+_XML = (b"<", codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Awaits(enum.Enum):
@@ -58,6 +63,7 @@ class Opening:
         self._config = ""
         self._options: dict[str, str] = {}
         self._notes: list[str] = []
+        self._n_said = 0
         self.header = b""
         """The header, once it came."""
         self.fire = False
@@ -109,13 +115,12 @@ class Opening:
             return None
         if number in list(MessageId) and number not in _ALLOWED[self._awaits]:
             raise ProtocolError(self._out_of_order(MessageId(number)))
-        for item, end in decode(memoryview(self.rest)):
-            if isinstance(item, ConfigText | HeaderText | Text):
-                counted = end > ID_BYTES + 4 and self.rest[end - 1] == 0  # not where only the length is 0
-                self.fire = self.fire or counted
-            self.rest = self.rest[end:]
-            return item
-        return None
+        item, end = next(decode(memoryview(self.rest)), (None, 0))
+        if isinstance(item, ConfigText | HeaderText | Text):
+            counted = end > ID_BYTES + 4 and self.rest[end - 1] == 0  # not where only the length is 0
+            self.fire = self.fire or counted
+        del self.rest[:end]
+        return item
 
     def _out_of_order(self, number: MessageId) -> str:
         name = number.name.lower().replace("_", " ")
@@ -129,10 +134,10 @@ class Opening:
         match item:
             case Query(correlation_id=number, key=key):
                 return [Response(number, answer(key))]
-            case ConfigName(name="") | ConfigText(text=""):
-                raise ProtocolError("the configuration is empty; send a chain's name or its XML")
             case ConfigName(name=config) | ConfigText(text=config):
-                self._config = config
+                self._config = config.strip("\ufeff \t\r\n")
+                if not self._config:
+                    raise ProtocolError("the configuration is empty; send a chain's name or its XML")
                 self._awaits = _Awaits.HEADER
             case HeaderText(xml=xml):
                 self.header = self._checked(xml)
@@ -141,7 +146,11 @@ class Opening:
                 self._take_parameters(text)
                 self.complete = True
             case Text(text=text):
-                self._notes.append(f"the client says: {text}")
+                note = f"the client says: {text}"
+                self._notes.append(note)
+                self._n_said += len(note)
+                if self._n_said > MAX_TEXT:
+                    raise ProtocolError(f"the texts before the header are longer than {MAX_TEXT}; send less")
             case Close():
                 self.closed = True
                 answered = answer_config(noise_store(self._settings), self._config)
@@ -150,25 +159,30 @@ class Opening:
 
     def _checked(self, xml: bytes) -> bytes:
         """The header; clients that have only images send words in its place."""
-        if xml.lstrip().startswith(b"<"):
+        xml = xml.removeprefix(codecs.BOM_UTF8).lstrip()
+        if xml.startswith(_XML):
             return xml
         self._notes.append("warning: the header is not XML, so gadgets know nothing of the scan")
         return NO_HEADER
 
     def _take_parameters(self, text: str) -> None:
         """Read FIRE's text of JSON: another configuration, and parameters for its gadgets."""
+        if len(text) > MAX_TEXT:
+            raise ProtocolError(f"the text after the header is of {len(text)} characters; at most {MAX_TEXT} are read")
         try:
             values = {name: _as_text(value) for name, value in json.loads(text)["parameters"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._notes.append("warning: the text after the header is not JSON with `parameters`, so changes nothing")
             return
-        config, custom = values.pop("config", self._config), values.pop("customconfig", "")
-        self._config = custom or config
+        config, custom = values.pop("config", ""), values.pop("customconfig", "")
+        self._config = custom or config or self._config
         self._options = {name: value for name, value in values.items() if value}  # empty means the default
 
 
 def _as_text(value: Any) -> str:
-    """A JSON value as a parameter's text."""
+    """A JSON value as a parameter's text; empty for none."""
+    if value is None:
+        return ""
     if isinstance(value, list):
         return " ".join(map(_as_text, value))
     return value if isinstance(value, str) else json.dumps(value)

@@ -10,6 +10,7 @@ from echotrain.mrd.xml import parse_xml
 from .noise_store import NoiseStore
 
 GADGETRON_PREFIX = "GadgetronNoiseCovarianceMatrix_"
+LONGEST_QUESTION = 1 << 16  # characters of a configuration that asks; longer ones are not looked at
 
 
 def answer_config(store: NoiseStore, config: str) -> DependencyQuery | None:
@@ -20,7 +21,7 @@ def answer_config(store: NoiseStore, config: str) -> DependencyQuery | None:
     """
     if config.removesuffix(".xml") == "gtquery":
         return noise_names(store)
-    if not config.lstrip().startswith("<"):
+    if not config.startswith("<") or len(config) > LONGEST_QUESTION:
         return None
     try:
         gadgets = parse_xml(config, "the configuration", ConfigError).findall("gadget")

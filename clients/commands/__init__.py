@@ -25,7 +25,7 @@ def config_text(config: str) -> str:
             raise ConfigError(f"there is no file {config}")
         return config
     try:
-        return path.read_text()
+        return path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{config} cannot be read: {error}") from error
 

@@ -82,6 +82,42 @@ def test_a_text_that_is_no_json_of_parameters_changes_nothing_and_is_told(text):
     assert any("not JSON" in note for note in opening.request["notes"])
 
 
+@pytest.mark.parametrize("config", ['""', "null"])
+def test_a_configuration_left_empty_among_the_parameters_changes_nothing(config):
+    text = f'{{"parameters": {{"config": {config}, "customconfig": null, "width": null}}}}'
+    opening = opened(counted(2, "fft") + counted(3, HEADER.decode()) + counted(5, text))
+    assert opening.request["config"] == "fft"
+    assert opening.request["options"] == {}
+
+
+def test_parameters_beyond_any_use_are_refused_before_they_are_read():
+    text = '{"parameters": {"width": [' + "1," * (1 << 20) + "1]}}"
+    with pytest.raises(ProtocolError, match="at most 1048576 are read"):
+        opened(counted(2, "fft") + counted(3, HEADER.decode()) + counted(5, text))
+
+
+@pytest.mark.parametrize(("text", "count"), [("x" * 1000, 1100), ("", 70_000)])
+def test_texts_before_the_header_are_kept_up_to_a_bound(text, count):
+    opening = opened(stream(ConfigName("fft"), *[Text("hello")] * 3))
+    with pytest.raises(ProtocolError, match="longer than 1048576"):
+        opening.feed(stream(*[Text(text)] * count))
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n", b"\xef\xbb\xbf\n  "])
+def test_marks_and_blanks_before_xml_are_left_out(before):
+    opening = opened(
+        counted(2, before.decode() + "<chain/>\r\n") + counted(3, before.decode() + HEADER.decode()) + DATA
+    )
+    assert opening.request["config"] == "<chain/>"
+    assert opening.header == HEADER
+    assert not opening.request["notes"]
+
+
+def test_a_header_in_another_encoding_is_not_taken_for_words():
+    header = b"\xfe\xff" + HEADER.decode().encode("utf-16-be")
+    assert opened(stream(ConfigName("fft"), HeaderText(header)) + DATA).header == header
+
+
 def test_openrecon_is_what_the_server_says():
     asked = counted(1, "")[:2] + b"openrecon".ljust(1024, b"\0") + counted(3, HEADER.decode()) + DATA
     assert opened(asked, openrecon="fft").request["config"] == "fft"
