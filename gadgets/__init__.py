@@ -19,6 +19,7 @@ from .parameters import parameter
 from .partial_fourier import PartialFourier
 from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
+from .sense import Sense
 from .series import NumberSeries
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Prewhiten",
     "RemoveOversampling",
     "ScaleIntensity",
+    "Sense",
     "ToInteger",
     "parameter",
 ]

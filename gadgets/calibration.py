@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from .coils import adaptive_coil_maps, root_sum_of_squares, smooth_images
 from .espirit import espirit_maps
 from .fourier import FourierTransform, centred_fft
 from .gadget import Gadget
-from .image_headers import worked_on
 from .parameters import parameter
 from .sampling import dense_block
 
@@ -62,17 +62,18 @@ class _Calibrated:
     """What was made of a scene's calibration."""
 
     calibration: KSpace | None
-    shape: tuple[int, ...]
+    kind: tuple[int, ...]
     made: Any
 
 
-class CalibratedReconstruction(Gadget[KSpace, Image]):
+class _CalibratedReconstruction(Gadget[KSpace, Image]):
     """What gadgets share that reconstruct k-space with missing lines to one complex image by coil maps.
 
-    What is made of calibration lines is kept for later repetitions with the same ones.
+    What is made of calibration lines, as soon as they are in, is kept for later repetitions with the same ones.
     """
 
     takes_image_space_readout = True
+    takes_early_calibration = True
 
     maps: Literal["espirit", "adaptive", "calibration"] = parameter(
         "espirit",
@@ -83,7 +84,7 @@ class CalibratedReconstruction(Gadget[KSpace, Image]):
     threshold: float = parameter(
         0.03, "Least singular value of signal in ESPIRiT's calibration, in units of the largest.", low=0, high=1
     )
-    crop: float = parameter(0.9, "Least eigenvalue of pixels that ESPIRiT's maps cover; others are 0.", low=0, high=1)
+    crop: float = parameter(0.8, "Least eigenvalue of pixels that ESPIRiT's maps cover; others are 0.", low=0, high=1)
     width: int = parameter(5, "Box within which adaptive coil maps vary little; odd.", unit="pixels", low=1)
 
     def start(self, header: Header, /) -> None:
@@ -94,33 +95,40 @@ class CalibratedReconstruction(Gadget[KSpace, Image]):
 
     def process(self, kspace: KSpace, /) -> Iterator[Image]:
         for unit in kspace.units():
+            if kspace.early:
+                # What fails now fails again with the lines, unless calibration lines were still to come.
+                with suppress(DataError):
+                    self._known(unit, kspace.calibration)
+                continue
             (channels,) = self._transform.process(unit)
             if not isinstance(channels, Image) or not np.isfinite(channels.data).all():
                 raise DataError(
                     f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; "
                     "look at the source of the data"
                 )
-            known = self._scenes.get(unit.scene)
-            if (
-                known is None
-                or known.calibration is None
-                or known.calibration is not kspace.calibration
-                or known.shape != channels.data.shape
-            ):
-                known = _Calibrated(kspace.calibration, channels.data.shape, self._calibrate(unit))
-                self._scenes[unit.scene] = known
-            data = self._reconstruct(unit, channels.data, known.made)
-            yield worked_on(channels, data[None], by=type(self).__name__)
+            yield from self._images(unit, channels, self._known(unit, kspace.calibration))
 
     def finish(self) -> None:
         self._scenes.clear()
+
+    def _known(self, unit: KSpace, calibration: KSpace | None) -> Any:
+        """What was made of the unit's calibration, now or before; `calibration` is kept to know it again."""
+        kind = self._kind(unit)
+        known = self._scenes.get(unit.scene)
+        if calibration is None or known is None or known.calibration is not calibration or known.kind != kind:
+            known = self._scenes[unit.scene] = _Calibrated(calibration, kind, self._calibrate(unit))
+        return known.made
+
+    def _kind(self, unit: KSpace) -> tuple[int, ...]:
+        """What of a unit, but for its calibration, `_calibrate` depends on."""
+        return unit.data.shape
 
     def _calibrate(self, unit: KSpace) -> Any:
         """What is to be kept for later k-space with the same calibration."""
         raise NotImplementedError
 
-    def _reconstruct(self, unit: KSpace, channels: NDArray[np.complex64], made: Any) -> NDArray[np.complex64]:
-        """One image, shape (z, y, x), from k-space, the images of its channels, and what `_calibrate` made."""
+    def _images(self, unit: KSpace, channels: Image, made: Any) -> Iterator[Image]:
+        """The image of a unit, from the images of its channels alone and what `_calibrate` made."""
         raise NotImplementedError
 
     def _coil_maps(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from echotrain.mrd import KSpace
+from echotrain.mrd import Image, KSpace
 
-from .calibration import CalibratedReconstruction, calibration_block
+from .calibration import _CalibratedReconstruction, calibration_block
 from .coils import combine, root_sum_of_squares
 from .fourier import centred_ifft
+from .image_headers import worked_on
 from .iteration import conjugate_gradients, sparse_solution
 from .parameters import parameter
 from .tensors import Array, as_given, as_tensor
@@ -117,7 +118,7 @@ def sense_normal(maps: Tensor, sampled: NDArray[np.bool_]) -> Callable[[Tensor],
     return normal
 
 
-class CgSense(CalibratedReconstruction):
+class CgSense(_CalibratedReconstruction):
     """Reconstruct k-space whose lines were acquired in any pattern to one complex image, by SENSE.
 
     Coil maps come from the k-space's calibration lines or, where it has none, from the lines without gaps around its
@@ -147,13 +148,11 @@ class CgSense(CalibratedReconstruction):
 
     def _calibrate(self, unit: KSpace) -> NDArray[np.complex64]:
         block, centre = calibration_block(unit, self._header)
-        return self._coil_maps(block, centre, (*unit.data.shape[1:],), self.sets)
+        return self._coil_maps(block, centre, unit.data.shape[1:], self.sets)
 
-    def _reconstruct(
-        self, unit: KSpace, channels: NDArray[np.complex64], made: NDArray[np.complex64]
-    ) -> NDArray[np.complex64]:
+    def _images(self, unit: KSpace, channels: Image, made: NDArray[np.complex64]) -> Iterator[Image]:
         images = unfold_by_iteration(
-            channels,
+            channels.data,
             made,
             unit.sampled,
             regularization=self.regularization,
@@ -161,7 +160,7 @@ class CgSense(CalibratedReconstruction):
             iterations=self.iterations,
             tolerance=self.tolerance,
         )
-        return joined_sets(images)
+        yield worked_on(channels, joined_sets(images)[None], by=type(self).__name__)
 
 
 def joined_sets(images: NDArray[np.complex64]) -> NDArray[np.complex64]:

@@ -38,7 +38,7 @@ def espirit_maps(
     sets: int = 1,
     kernel: Sequence[int] = (6, 6, 4),
     threshold: float = 0.03,
-    crop: float = 0.9,
+    crop: float = 0.8,
     limit: int = 24,
 ) -> CoilMaps:
     """Sensitivities of the channels from lines without gaps. Shape (channel, ky, kx) or (channel, kz, ky, kx), k-space.
