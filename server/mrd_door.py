@@ -171,7 +171,6 @@ class MrdClient:
         session = self._session
         if session is None or session.over or session.ended:
             return
-        self.say(Text(f"warning: {reason}; what came before is reconstructed, and kept as session {session.id}"))
         session.cut_off(reason)
 
     # -- to the client --------------------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ class MrdClient:
     def _tell_rest(self) -> None:
         """Say what was received or made and went no further."""
         if self._n_late:
-            self.say(Text(f"warning: {self._n_late} bytes came after CLOSE, and mean nothing"))
+            self.say(Text(f"warning: {self._n_late} bytes came after the end of the input, and mean nothing"))
         if self._n_left_out:
             self.say(Text(f"{self._n_left_out} batches of waveforms and other items stay in the log"))
         self._n_late = self._n_left_out = 0

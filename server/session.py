@@ -21,7 +21,6 @@ from .wire import Credit, Done, Error, Message, Opened, Output
 Send = Callable[[Message, bytes], bool]
 """Sends a message with a payload (empty for none) to the client; False where that client cannot be reached."""
 
-CUT_OFF = "cut off"  # said to a worker whose input ends where it is, without a record that closes it
 SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
 
 
@@ -51,7 +50,8 @@ class Session:
         """How much output may be under way to the client [bytes]."""
         self.ended = any(event["event"] == "ended" for event in folder.events())
         """Whether the input is all there."""
-        self._cut_off = any(event["event"] == "input cut off" for event in folder.events())
+        self._cut_off = next((event["reason"] for event in folder.events() if event["event"] == "input cut off"), "")
+        """Why the input ends where it does, be it without a record that closes it."""
         self._result: Done | Error | None = None
         self.told = False
         """Whether the client was sent the result."""
@@ -125,9 +125,12 @@ class Session:
         self._wake_worker()
 
     def cut_off(self, reason: str) -> None:
-        """Close the input where its sender left off, be it within a record; what is whole is worked on."""
+        """Close the input where its sender left off, be it within a record; what is whole is worked on.
+
+        The worker knows whether the end had come before, and says so to the client where it had not.
+        """
         if not self.ended:
-            self._cut_off = self.ended = True
+            self.ended, self._cut_off = True, reason
             self.folder.write_event("input cut off", bytes=self.held, reason=reason)
             self._wake_worker()
 
@@ -222,14 +225,14 @@ class Session:
         self.held += size
 
     def _note_end(self) -> None:
-        if not self.ended:
-            self.ended = True
+        if not self.ended or self._cut_off:  # which it was only after its end had come
+            self.ended, self._cut_off = True, ""
             self.folder.write_event("ended", bytes=self.held)
 
     def _wake_worker(self) -> None:
         if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self.ended):
             self._asleep_at = -1
-            self.worker.send(CUT_OFF if self._cut_off else self.ended)
+            self.worker.send(self._cut_off or self.ended)
 
     def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
         self._credit = self.held + self._settings.input_window

@@ -53,7 +53,6 @@ from .information import answer
 from .log_reader import LogReader
 from .noise_store import noise_store
 from .prepare import prepare_chain
-from .session import CUT_OFF
 from .session_noise import SessionNoise
 from .settings import Settings
 
@@ -180,7 +179,7 @@ class _Run:
         """The items of the log until it is closed; asks the front to be woken when there is nothing to read."""
         yield from self._noise.found(self._chain.gadgets)
         seen, nap = 0, SHORTEST_NAP
-        ended: bool | str = False
+        ended: bool | str = False  # or why the input ends without a record that closes it
         while True:
             size = reader.size()
             if size > seen:
@@ -203,7 +202,9 @@ class _Run:
                 self._mark(0, -1)
                 time.sleep(nap)
                 nap = min(1.5 * nap, LONGEST_NAP)
-            elif ended == CUT_OFF:
+            elif isinstance(ended, str):
+                kept = f"what came before is reconstructed, and kept as session {self._folder.id}"
+                yield Text(f"warning: {ended}; {kept}")
                 if torn := seen - reader.position:
                     yield Text(f"warning: the last {torn} bytes are of a record that was cut off, and are left out")
                 return

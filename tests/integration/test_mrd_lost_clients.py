@@ -61,6 +61,14 @@ def test_a_client_that_ends_its_side_without_close_gets_what_can_be_made(client,
     assert any("without CLOSE" in text for text in heard.texts)
 
 
+def test_a_client_that_says_close_may_end_its_side_at_once(client, scan, server):
+    client.send(opening(client, scan), *lines_of(client, scan), client.close())
+    client.end()
+    heard = client.hear()
+    assert len(heard.images) == 2
+    assert not heard.texts
+
+
 @pytest.mark.parametrize("n_bytes", [1, 100, 1492])
 def test_a_client_that_ends_its_side_within_a_line_gets_what_the_others_make(client, scan, n_bytes):
     messages = lines_of(client, scan)
