@@ -81,16 +81,23 @@ def sampling_limits(sampled: NDArray[np.bool_], line: NDArray[np.void] | np.void
     """Meta attributes that tell which part of k-space was acquired. `sampled` has the shape (kz, ky), with a line.
 
     Along kx it is that of `line`, whose header counts what is to be discarded in pixels of the image, `n_x` in all.
+    Ends whose distances from the centre differ by no more than neighbouring lines are apart count as alike: parallel
+    imaging fills in as far.
     """
-    inside = np.arange(n_x)
-    inside = inside[int(line["discard_pre"]) : max(1, n_x - int(line["discard_post"]))]
-    axes = (np.flatnonzero(sampled.any(axis=1)), np.flatnonzero(sampled.any(axis=0)), inside)
-    sizes = (*sampled.shape, n_x)
-    return {
-        name: [int(acquired[0]), size // 2, int(acquired[-1])]
-        for name, acquired, size in zip(LIMITS, axes, sizes, strict=True)
-        if len(acquired)
-    }
+    inside = np.zeros(n_x, np.bool_)
+    inside[int(line["discard_pre"]) : max(1, n_x - int(line["discard_post"]))] = True
+    along = np.asarray(sampled.any(axis=1)), np.asarray(sampled.any(axis=0)), inside
+    return {name: _limits(acquired) for name, acquired in zip(LIMITS, along, strict=True) if acquired.any()}
+
+
+def _limits(acquired: NDArray[np.bool_]) -> list[int]:
+    """First, central and last of the samples of an axis that were acquired."""
+    indices, centre = np.flatnonzero(acquired), len(acquired) // 2
+    first, last = int(indices[0]), int(indices[-1])
+    reach = centre - first, last - centre
+    if abs(reach[0] - reach[1]) <= max(np.diff(indices), default=1):
+        first, last = max(0, centre - max(reach)), min(len(acquired) - 1, centre + max(reach))
+    return [first, centre, last]
 
 
 def worked_on(

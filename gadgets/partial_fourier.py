@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from echotrain.mrd import Header, Image, ImageType
+from echotrain.mrd import Image, ImageType
 from echotrain.mrd.errors import DataError, ParameterError
 
 from .filters import kspace_filter
 from .fourier import centred_fft, centred_ifft
 from .gadget import Gadget
-from .image_headers import ENCODING, LIMITS, image_type, is_map, worked_on
+from .image_headers import LIMITS, image_type, is_map, worked_on
 from .parameters import parameter
 from .tensors import Array, as_given, as_tensor
 
@@ -209,9 +209,6 @@ class PartialFourier(Gadget[Image, Image]):
                     gadget=type(self).__name__,
                 )
 
-    def start(self, header: Header, /) -> None:
-        self._header = header
-
     def process(self, image: Image, /) -> Iterator[Image]:
         kind = image_type(image)
         sampled = self._sampled(image)
@@ -229,9 +226,8 @@ class PartialFourier(Gadget[Image, Image]):
 
     def _sampled(self, image: Image) -> list[range]:
         """What was acquired along z, y and x; all of an axis where no side is short."""
-        steps = (*self._header.encoding(int(str(image.meta.get(ENCODING, 0)))).acceleration[::-1], 1)
         found = []
-        for name, size, step in zip(LIMITS, image.data.shape[1:], steps, strict=True):
+        for name, size in zip(LIMITS, image.data.shape[1:], strict=True):
             limits = image.meta.get(name, [])
             sampled = range(size)
             if isinstance(limits, list) and len(limits) == 3 and size > 1:
@@ -242,7 +238,7 @@ class PartialFourier(Gadget[Image, Image]):
                         f"sampled about {centre}, so has been cropped or interpolated; put PartialFourier before"
                     )
                 before, after = reach(size, range(first, last + 1))
-                if abs(before - after) > step:
+                if abs(before - after) > 1:  # the first of an even number has no counterpart
                     sampled = range(first, last + 1)
             found.append(sampled)
         return found
