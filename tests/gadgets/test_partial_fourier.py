@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from echotrain.gadgets import (
+    CgSense,
     CollectKSpace,
     CombineCoils,
     FourierTransform,
@@ -14,10 +15,12 @@ from echotrain.gadgets import (
     PadAsymmetricEcho,
     PartialFourier,
     RemoveOversampling,
+    Sense,
 )
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
+from echotrain.gadgets.image_headers import sampling_limits
 from echotrain.gadgets.partial_fourier import homodyne, pocs, zero_filling
-from echotrain.mrd import Image, ImageType, parse_header
+from echotrain.mrd import Image, ImageType, acquisition_headers, parse_header
 from echotrain.mrd.errors import DataError, ParameterError
 
 N_Z, N_Y, N_X = 1, 60, 53
@@ -263,6 +266,18 @@ def test_the_lines_that_came_tell_what_is_to_be_completed(small_scan, parameters
         assert after < 0.85 * before
 
 
+@pytest.mark.parametrize("unfolding", [CgSense, Sense])
+def test_what_sense_unfolds_is_completed_as_well(small_scan, unfolding):
+    size = {"matrix": (72, 64), "coils": 8, "slices": 1}
+    full, scan = small_scan(**size), small_scan(**size, acceleration=2, partial_fourier=0.75)
+    chain = [RemoveOversampling(), CollectKSpace(), unfolding()]
+    (truth,) = images_of(chain, parse_header(full.header), full.batches)
+    (zeros,) = images_of(chain, parse_header(scan.header), scan.batches)
+    (found,) = images_of([*chain, PartialFourier()], parse_header(scan.header), scan.batches)
+    before, after = (relative(np.abs(image.data), np.abs(truth.data)) for image in (zeros, found))
+    assert after < 0.7 * before
+
+
 @pytest.mark.parametrize("acceleration", [1, 2, 3])
 @pytest.mark.parametrize("told", [True, False], ids=["factor in the header", "no factor there"])
 def test_images_of_symmetric_k_space_pass_as_they_are(small_scan, acceleration, told):
@@ -273,6 +288,25 @@ def test_images_of_symmetric_k_space_pass_as_they_are(small_scan, acceleration, 
     assert list(PartialFourier().process(image)) == [image]
     first, centre, last = image.meta["sampling_limits_E1"]
     assert centre - first == last - centre > 17
+
+
+@pytest.mark.parametrize(
+    ("rows", "discarded", "expected"),
+    [
+        (range(42), (0, 0), {"E1": [0, 20, 40], "RO": [0, 6, 12]}),
+        (range(31), (0, 3), {"E1": [0, 20, 30], "RO": [0, 6, 9]}),
+        (range(2, 38, 3), (1, 0), {"E1": [2, 20, 38], "RO": [0, 6, 12]}),  # 18 and 15 lines from the centre
+        (range(2, 31, 3), (4, 0), {"E1": [2, 20, 29], "RO": [4, 6, 12]}),
+        ([20], (0, 12), {"E1": [20, 20, 20], "RO": [0, 6, 0]}),
+    ],
+)
+def test_ends_that_are_as_far_as_lines_are_apart_count_as_alike(rows, discarded, expected):
+    sampled = np.zeros((1, 41), bool)
+    sampled[:, [row for row in rows if row < 41]] = True
+    line = acquisition_headers(1, 2, 13)[0]
+    line["discard_pre"], line["discard_post"] = discarded
+    limits = sampling_limits(sampled, line, n_x=13)
+    assert limits == {f"sampling_limits_{name}": value for name, value in (expected | {"E2": [0, 0, 0]}).items()}
 
 
 def image(data=None, limits=None, kind=ImageType.COMPLEX, **meta):
