@@ -75,6 +75,9 @@ class Grappa(Gadget[KSpace, Image]):
         " series 300, 400 for the second encoding.",
     )
 
+    calibration_in_image: bool = parameter(
+        False, "Put lines that are for calibration alone into the image as well, where they are of the same repetition."
+    )
     renew: int = parameter(
         0, "Repetitions after which calibration from those around is made anew from the latest ones; 0: never.", low=0
     )
@@ -152,6 +155,8 @@ class Grappa(Gadget[KSpace, Image]):
 
     def _images(self, unit: KSpace, lattice: Lattice, calibration: KSpace | None) -> Iterator[Image]:
         """The image of a unit, after maps that belong to it; `calibration` is kept to know it again."""
+        if self.calibration_in_image:
+            unit = self._with_calibration(unit)
         folded, first = _of_lattice(unit, lattice)
         (channels,) = self._transform.process(folded)
         assert isinstance(channels, Image)
@@ -175,6 +180,20 @@ class Grappa(Gadget[KSpace, Image]):
         if self.snr_units:
             data *= _snr_scale(unit, lattice)
         yield worked_on(channels, data[None], by=type(self).__name__)
+
+    def _with_calibration(self, unit: KSpace) -> KSpace:
+        mode = self._header.encoding(int(unit.head["encoding_space_ref"])).calibration_mode
+        own = unit.calibration
+        if (
+            own is None
+            or mode in ("separate", "external")
+            or own.data.shape != unit.data.shape
+            or own.head["idx"]["repetition"] != unit.head["idx"]["repetition"]
+        ):
+            return unit
+        more = own.sampled & ~unit.sampled
+        data = np.where(more[..., None], own.data, unit.data)
+        return replace(unit, data=data, sampled=unit.sampled | own.sampled)
 
     def _calibrate_early(self, unit: KSpace, calibration: KSpace | None) -> None:
         """Calibrate for the lines to come, which are likely to lie as those before, or as the header says."""
