@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import replace
 
 from echotrain.mrd import Acquisitions, Array, Close, Dicom, HeaderText, Image, Item, Text, Waveforms, decode, encode
-from echotrain.mrd.errors import EchotrainError, ProtocolError, StorageError
+from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
 
 from .loop import READ, WRITE, Loop
 from .mrd_opening import Opening
@@ -65,8 +65,7 @@ class MrdDoor:
         self.loop.forget(self._listener.fileno())
         self._listener.close()
         for client in list(self.clients):
-            client.flush()
-            client.drop()
+            client.stop()
 
     def _accept(self, _events: int) -> None:
         try:
@@ -150,6 +149,7 @@ class MrdClient:
 
     def _append(self, data: memoryview) -> None:
         assert self._session is not None
+        self._check_attached()
         if self._session.ended:
             self._n_late += len(data)
         else:
@@ -250,7 +250,7 @@ class MrdClient:
                 acknowledged = max(acknowledged, end)
             if size:
                 self._to_send[0] = (self._to_send[0][0][size:], self._to_send[0][1])
-            if acknowledged and self._session is not None:
+            if acknowledged and self._session is not None and self._attached:
                 self._session.acknowledge(acknowledged)  # which may queue more
         if self._farewell and not self._shut:
             self._shut = True
@@ -267,6 +267,7 @@ class MrdClient:
         """Notice that the client has stopped to send, or to read."""
         idle = self._settings.idle
         try:
+            self._check_attached()
             if self._shut:
                 if now - max(self._sent, self._heard) > self._settings.patience:
                     self.drop()
@@ -282,6 +283,28 @@ class MrdClient:
                 self._end_input(f"nothing came for {idle:g} s")
         except Exception as error:
             self._fail(error)
+
+    def stop(self) -> None:
+        """Close the connection now, with the words that wait to be sent."""
+        if not self._farewell:
+            self._fail(SessionError("the server stops"))
+        self.flush()
+        self.drop()
+
+    @property
+    def _attached(self) -> bool:
+        """Whether this is the client of its session still."""
+        return self._session is not None and self._session.send == self._from_session
+
+    def _check_attached(self) -> None:
+        """Let go of a session that goes on without this client.
+
+        Raises:
+            SessionError: where it does, to be told.
+        """
+        if self._session is not None and not self._farewell and not self._attached:
+            left, self._session = self._session, None
+            raise SessionError(f"session {left.id} was ended, or taken up, by another client")
 
     def _fail(self, error: Exception) -> None:
         """Tell the client of an error and end its session."""

@@ -195,8 +195,9 @@ class Session:
             self._finish(Error.of(error, self.id))
 
     def leave(self, reason: str) -> None:
-        """Let go of the worker and the files; the folder stays."""
+        """Let go of the worker, the client and the files; the folder stays."""
         self._end_worker()
+        self.send = None
         for file in (self._input_file, self._output_file):
             if file >= 0:
                 os.close(file)

@@ -88,9 +88,9 @@ class Sessions:
     def close(self) -> None:
         """Let go of everything; sessions that run are left on disk as they are."""
         for session in self._running.values():
-            session.leave("the server stopped")
             if not session.told:
                 session.tell(Error(session.id, SessionError.code, "the server stops; the session is kept"))
+            session.leave("the server stopped")
         self._pool.close()
 
     def _run(self, session: Session) -> Session:
