@@ -24,6 +24,7 @@ from .messages import (
     DEPRECATED_IDS,
     MAX_DIMS,
     MAX_LINE_BYTES,
+    MAX_META_BYTES,
     MAX_RECORD_BYTES,
     MAX_TEXT_BYTES,
     MessageId,
@@ -326,7 +327,7 @@ def _image(buffer: memoryview, position: int) -> Parsed:
     x, y, z = (int(extent) for extent in head["matrix_size"])
     shape = (int(head["channels"]), z, y, x)
     dtype = _array_type(int(head["data_type"]), shape)
-    attributes = _counted(buffer, start, "Q")
+    attributes = _counted(buffer, start, "Q", MAX_META_BYTES)
     if attributes is None:
         return None
     content = _array_data(buffer, attributes[1], dtype, shape)

@@ -10,7 +10,7 @@ from .acquisitions import Acquisitions
 from .decode import Item
 from .errors import StreamError
 from .image import Image
-from .messages import CONFIG_NAME_BYTES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
+from .messages import CONFIG_NAME_BYTES, MAX_META_BYTES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MessageId
 from .meta import meta_xml
 from .records import DATA_TYPE_NUMBERS, WAVEFORM_HEADER
 from .text import (
@@ -71,13 +71,13 @@ def encode(item: Item) -> bytes | memoryview:
 
 
 def _counted(number: MessageId, raw: bytes, width: str = "I") -> bytes:
-    _check_text(raw)
+    _check_text(raw, MAX_TEXT_BYTES)
     return struct.pack("<H" + width, number, len(raw)) + raw
 
 
-def _check_text(raw: bytes) -> None:
-    if len(raw) > MAX_TEXT_BYTES:
-        raise StreamError(f"a text of {len(raw)} bytes cannot be sent; at most {MAX_TEXT_BYTES} are accepted")
+def _check_text(raw: bytes, limit: int) -> None:
+    if len(raw) > limit:
+        raise StreamError(f"a text of {len(raw)} bytes cannot be sent; at most {limit} are accepted")
 
 
 def _config_name(name: str) -> bytes:
@@ -138,7 +138,7 @@ def _array(data: np.ndarray) -> bytes:
 
 def _image(image: Image) -> bytes:
     attributes = meta_xml(image.meta)
-    _check_text(attributes)
+    _check_text(attributes, MAX_META_BYTES)
     _check_size(image.data)
     head = image.described()
     head["attribute_string_len"] = len(attributes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 
 CONFIG_NAME_BYTES = 1024  # NUL-padded
-MAX_TEXT_BYTES = 64 << 20  # configuration, header, text, query, meta attributes
+MAX_TEXT_BYTES = 64 << 20  # configuration, header, text, query
+MAX_META_BYTES = 4 << 20  # attributes of an image, which are parsed wherever it passes
 MAX_RECORD_BYTES = 4 << 30  # image or array: a volume of 1024³ pixels in single precision
 MAX_LINE_BYTES = 1 << 30  # acquisition or waveform: 2048 channels of 65535 samples, the most that a header can count
 MAX_DIMS = 32  # of an array; NumPy before 2 has no more

@@ -21,17 +21,11 @@ def parse_meta(text: str) -> Meta:
     if not text.strip():
         return {}
     root = parse_xml(text, "the image's meta attributes", StreamError)
-    meta: Meta = {}
+    found: dict[str, list[str]] = {}
     for element in root.iter("meta"):
-        name = element.findtext("name", "").strip()
-        values = [value.text or "" for value in element.iter("value")]
-        known = meta.get(name)
-        if isinstance(known, list):
-            values = [*map(str, known), *values]
-        elif known is not None:
-            values = [str(known), *values]
-        meta[name] = values[0] if len(values) == 1 else values
-    return meta
+        values = found.setdefault(element.findtext("name", "").strip(), [])
+        values += [value.text or "" for value in element.iterfind("value")]
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
 def meta_xml(meta: Meta) -> bytes:

@@ -360,10 +360,18 @@ def test_an_array_of_a_type_that_ismrmrd_lacks_cannot_be_sent():
 
 @pytest.mark.parametrize("make", [Text, lambda text: Image(np.zeros((1, 1, 2, 3), np.float32), meta={"Note": text})])
 def test_what_no_reader_would_accept_cannot_be_sent(monkeypatch, make):
-    monkeypatch.setattr(sys.modules["echotrain.mrd.encode"], "MAX_TEXT_BYTES", 200)
+    for bound in ("MAX_TEXT_BYTES", "MAX_META_BYTES"):
+        monkeypatch.setattr(sys.modules["echotrain.mrd.encode"], bound, 200)
     assert decoded(stream_of([make("x" * 20)]))
     with pytest.raises(StreamError, match="at most 200"):
         encode(make("x" * 201))
+
+
+def test_an_image_with_attributes_beyond_any_use_is_refused_at_their_length():
+    head = np.zeros((), IMAGE_HEADER)
+    head["matrix_size"], head["channels"], head["data_type"] = 2, 1, 5
+    with pytest.raises(StreamError, match="says 4194305 bytes; at most 4194304"):
+        list(decode(memoryview(struct.pack("<H", 1022) + head.tobytes() + struct.pack("<Q", (4 << 20) + 1))))
 
 
 def test_an_unknown_data_type_is_refused():
