@@ -21,6 +21,7 @@ from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
 from .sense import Sense
 from .series import NumberSeries
+from .spirit import Spirit
 
 __all__ = [
     "CgSense",
@@ -46,6 +47,7 @@ __all__ = [
     "RemoveOversampling",
     "ScaleIntensity",
     "Sense",
+    "Spirit",
     "ToInteger",
     "parameter",
 ]
