@@ -265,7 +265,7 @@ def _correction(
     """The image of what lines off the lattice hold beyond what the weights make of them. Shape (z, y, x)."""
     extra = unit.sampled & ~lattice.mask
     hybrid = unit.data if unit.readout_in_image_space else centred_ifft(unit.data, (-1,))
-    made = grappa_lines(np.where(lattice.mask[..., None], hybrid, np.complex64(0)), extra, weights)
+    made = grappa_lines(hybrid, extra, lattice.mask, weights)
     beyond = np.zeros_like(hybrid)
     beyond[:, extra] = hybrid[:, extra] - made
     return combine(centred_ifft(beyond, (-3, -2)), maps)

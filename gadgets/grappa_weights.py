@@ -148,10 +148,13 @@ def _normal_equations(lines: Tensor, sources: Offsets, targets: Offsets, n_kx: i
 
 def _along_x(weights: GrappaWeights, n_x: int) -> Tensor:
     """The weights as factors of each pixel along x. Shape (shift, channel given, channel taken, x)."""
-    values = weights.values
-    taps = torch.arange(values.shape[-1], device=values.device) - values.shape[-1] // 2
-    # A sample taken from `tap` further on is one that is shifted back by it.
-    return values @ _waves(-taps, n_x).to(values)
+    return weights.values @ _waves(_taps(weights), n_x).to(weights.values)
+
+
+def _taps(weights: GrappaWeights) -> Tensor:
+    """How far a given sample lies from the one taken, along kx: a sample taken from further on is shifted back."""
+    n_kx = weights.values.shape[-1]
+    return n_kx // 2 - torch.arange(n_kx, device=weights.values.device)
 
 
 def _waves(shifts: Tensor, n: int) -> Tensor:
@@ -175,18 +178,20 @@ def grappa_unmixing(weights: GrappaWeights, maps: Array) -> Array:
         maps_zyx = maps_zyx[:, None]
     n_channels, n_z, n_y, n_x = maps_zyx.shape
     _check_channels(weights, n_channels)
-    along_x = _along_x(weights, n_x).permute(1, 0, 2, 3).flatten(2)  # (given, shift, taken and x)
+    values = weights.values.permute(0, 3, 2, 1)  # (shift, kx, taken, given)
     shifts = torch.from_numpy(weights.shifts).to(maps_zyx.device)
     waves_z, waves_y = _waves(shifts[:, 0], n_z).to(maps_zyx), _waves(shifts[:, 1], n_y).to(maps_zyx)
-    unmixing = maps_zyx.new_empty(n_channels, n_z, n_y, n_x)
+    waves_x = _waves(_taps(weights), n_x).to(maps_zyx)
+    unmixing = torch.zeros_like(maps_zyx)
     rows = max(1, BLOCK // (n_channels * n_x))
     for z, y in product(range(n_z), range(0, n_y, rows)):
-        waves = (waves_z[:, z, None] * waves_y[:, y : y + rows]).mT.contiguous()  # (y, shift)
-        total = unmixing.new_zeros(len(waves), n_channels, n_x)
-        for given in range(n_channels):
-            kernel = torch.matmul(waves, along_x[given]).view(total.shape)
-            torch.addcmul(total, kernel, maps_zyx[given, z, y : y + rows, None].conj(), out=total)
-        unmixing[:, z, y : y + rows] = total.transpose(0, 1)
+        waves = waves_z[:, z, None] * waves_y[:, y : y + rows]
+        kernels = torch.matmul(waves.mT, values.flatten(1)).view(-1, n_channels * len(waves_x), n_channels)
+        # What the maps make of each kernel is summed before it is spread along x, where a kernel has few samples.
+        parts = torch.matmul(kernels, maps_zyx[:, z, y : y + rows].transpose(0, 1).conj())
+        total = unmixing[:, z, y : y + rows].transpose(0, 1)  # (y, taken, x)
+        for part, wave in zip(parts.view(len(parts), len(waves_x), n_channels, n_x).unbind(1), waves_x, strict=True):
+            torch.addcmul(total, part, wave, out=total)
     return as_given(unmixing.reshape(maps.shape), maps)
 
 
@@ -224,23 +229,30 @@ def g_factor(unmixing: Array, acceleration: tuple[int, int]) -> Array:
     return as_given(torch.linalg.vector_norm(coefficients, dim=0) / math.prod(acceleration), unmixing)
 
 
-def grappa_lines(hybrid: Array, wanted: NDArray[np.bool_], weights: GrappaWeights) -> Array:
-    """The lines `wanted`, made from those in `hybrid`, whose lines that are not of the lattice are zero.
+def grappa_lines(
+    hybrid: Array, wanted: NDArray[np.bool_], acquired: NDArray[np.bool_], weights: GrappaWeights
+) -> Array:
+    """The lines `wanted`, made from those `acquired` on the lattice, whatever the others hold.
 
-    `hybrid` has the shape (channel, kz, ky, x), transformed along the readout, and `wanted` (kz, ky); gives (channel,
+    `hybrid` has the shape (channel, kz, ky, x), transformed along the readout, the masks (kz, ky); gives (channel,
     line, x), lines in the order of numpy.nonzero(wanted). At its edges k-space is periodic.
     """
     lines = as_tensor(hybrid)
     _, n_z, n_y, n_x = lines.shape
     _check_channels(weights, len(lines))
-    factors = _along_x(weights, n_x).permute(3, 1, 0, 2).flatten(2)  # (x, given, shift and taken)
-    places = np.argwhere(wanted)
-    made = lines.new_empty(len(lines), len(places), n_x)
-    for start in range(0, len(places), 128):  # bounds memory
-        origins = places[start : start + 128, None] - weights.shifts
-        z, y = (torch.from_numpy(origins[..., axis] % n).to(lines.device) for axis, n in enumerate((n_z, n_y)))
-        taken = lines[:, z, y]  # (channel, line, shift, x)
-        made[:, start : start + 128] = torch.matmul(factors, taken.permute(3, 2, 0, 1).flatten(1, 2)).permute(1, 2, 0)
+    along_x = _along_x(weights, n_x).permute(3, 1, 0, 2).contiguous()  # (x, given, shift, taken)
+    origins = np.argwhere(wanted)[:, None] - weights.shifts  # (line, shift, axis)
+    z, y = origins[..., 0] % n_z, origins[..., 1] % n_y
+    patterns, kinds = np.unique(acquired[z, y], axis=0, return_inverse=True)
+    made = lines.new_empty(len(lines), len(origins), n_x)
+    for kind, pattern in enumerate(patterns):
+        shifts = np.flatnonzero(pattern)
+        factors = along_x[:, :, torch.from_numpy(shifts)].flatten(2)
+        alike = np.flatnonzero(kinds == kind)
+        for some in np.split(alike, range(128, len(alike), 128)):  # bounds memory
+            taken = lines[:, torch.from_numpy(z[some][:, shifts]), torch.from_numpy(y[some][:, shifts])]
+            found = torch.matmul(factors, taken.permute(3, 2, 0, 1).flatten(1, 2))  # (x, given, line)
+            made[:, torch.from_numpy(some)] = found.permute(1, 2, 0)
     return as_given(made, hybrid)
 
 
@@ -269,10 +281,9 @@ def grappa(
     lattice = sampling_lattice(sampled)
     weights = grappa_weights(calibration, lattice.acceleration, kernel, regularization, lattice.shift)
     hybrid = centred_ifft(samples, (-1,))
-    hybrid[:, ~torch.from_numpy(lattice.mask)] = 0
     filled = samples.clone()
     missing = ~sampled
-    filled[:, torch.from_numpy(missing)] = centred_fft(grappa_lines(hybrid, missing, weights), (-1,))
+    filled[:, torch.from_numpy(missing)] = centred_fft(grappa_lines(hybrid, missing, lattice.mask, weights), (-1,))
     return as_given(filled.reshape(kspace.shape), kspace)
 
 
