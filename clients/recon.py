@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from echotrain.mrd import Item, Noise, parse_header
-from echotrain.server.chain import Chain
+from echotrain.server.chain import Chain, lines_left_out
 from echotrain.server.prepare import prepare_chain
 from echotrain.server.settings import Settings
 
@@ -31,5 +31,12 @@ def reconstruct(
 
 
 def run_chain(chain: Chain, header: bytes, items: Iterable[Item | Noise]) -> Iterator[Item]:
-    """What a chain gives for a scan, but for noise, which is for a server to keep."""
-    return (item for item in chain.run(parse_header(header), items) if not isinstance(item, Noise))
+    """What a chain gives for a scan, but for noise, which a server keeps, and lines that it has no gadget for."""
+    n_left_out = 0
+    for item in chain.run(parse_header(header), items):
+        if chain.leaves_out(item):
+            n_left_out += len(item)
+        elif not isinstance(item, Noise):
+            yield item
+    if n_left_out:
+        yield lines_left_out(n_left_out)

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from echotrain.mrd import Header, Text
+from echotrain.mrd import Acquisitions, Header, Text
 from echotrain.mrd.errors import ConfigError, EchotrainError, GadgetError
 
 from .chain_fit import check_fit
@@ -81,6 +81,10 @@ class Chain:
                 for given in self._run(index, self.gadgets[index].finish):
                     yield from self.process(given, place.then, stage)
 
+    def leaves_out(self, item: Any) -> bool:
+        """Whether `item`, which came out, are lines that only did because the chain has no gadget for lines."""
+        return isinstance(item, Acquisitions) and Acquisitions not in self.gives
+
     def run(self, header: Header, items: Iterable[Any]) -> Iterator[Any]:
         """Everything that the chain makes of a scan, as it is made."""
         self.start(header)
@@ -120,6 +124,11 @@ class Chain:
                 wanted = " or ".join(kind.__name__ for kind in gadget.yields)
                 raise GadgetError(f"gave {type(item).__name__}, but its class line says {wanted}", gadget=name)
             yield item
+
+
+def lines_left_out(count: int) -> Text:
+    """The words for lines that a chain left out."""
+    return Text(f"warning: no gadget of the chain takes lines; {count} were left out")
 
 
 def build_chain(description: ChainDescription, registry: Registry) -> Chain:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -95,6 +97,24 @@ class SessionFolder:
                 yield json.loads(line)
             except ValueError:
                 continue
+
+    def claim(self, file: int) -> None:
+        """Keep other processes from running this session, by its open input log, until that is closed or let go of.
+
+        Raises:
+            SessionError: where another one runs it.
+        """
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SessionError(f"session {self.id} runs at this moment; wait until it is over") from error
+        except OSError:
+            return  # a file system that knows no locks keeps nobody
+
+    def let_go(self, file: int) -> None:
+        """Let other processes run this session, which is over."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
 
     def delete(self) -> None:
         """Remove the session with all it holds."""

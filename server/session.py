@@ -35,6 +35,7 @@ class Session:
 
         Raises:
             StorageError: where the input log cannot be written.
+            SessionError: where another process runs it.
         """
         self.folder = folder
         self.id = folder.id
@@ -69,12 +70,13 @@ class Session:
         except OSError as error:
             raise no_room(error, folder.path) from error
         self.held = os.fstat(self._input_file).st_size
-        if self.held == 0:
-            try:
+        try:
+            folder.claim(self._input_file)
+            if self.held == 0:
                 self._write([header])
-            except StorageError:
-                os.close(self._input_file)
-                raise
+        except EchotrainError:
+            os.close(self._input_file)
+            raise
 
     # -- from the client ------------------------------------------------------------------------------------------
 
@@ -306,6 +308,7 @@ class Session:
     def _finish(self, result: Done | Error) -> None:
         self.over = True
         self._result = result
+        self.folder.let_go(self._input_file)
         self._end_worker()
         self._forward()
 

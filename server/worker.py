@@ -46,6 +46,7 @@ from echotrain.mrd import (
 from echotrain.mrd.errors import EchotrainError, StreamError
 
 from .allocator import keep_freed_buffers
+from .chain import lines_left_out
 from .chain_graph import IMAGES, LINES, Place
 from .chain_xml import chain_xml
 from .folder import SessionFolder, no_room
@@ -135,7 +136,7 @@ class _Run:
             for given, _ in self._chain.finish(IMAGES):
                 self._write(given)
             if self._n_unused:
-                self._write(Text(f"warning: no gadget of the chain takes lines; {self._n_unused} were left out"))
+                self._write(lines_left_out(self._n_unused))
             self._output.write(Close())
             self._send("done", self._output.size, self._statistics)
             os._exit(0)  # all is written; an interpreter's tidy end would only take time
@@ -227,7 +228,7 @@ class _Run:
     def _write(self, item: Any) -> None:
         if isinstance(item, Image):
             self._statistics["images"] += 1
-        if isinstance(item, Acquisitions) and Acquisitions not in self._chain.gives:
+        if self._chain.leaves_out(item):
             self._n_unused += len(item)
             return
         if isinstance(item, Noise):

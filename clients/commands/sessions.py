@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from itertools import chain
 
-from echotrain.mrd import HeaderText, Image, Item, Noise, Text, encode, parse_header
+from echotrain.mrd import Close, HeaderText, Image, Item, Noise, Text, encode, parse_header
 from echotrain.mrd.errors import SessionError
 from echotrain.mrd.hdf5_images import ImageWriter
 from echotrain.server.folder import SessionFolder, all_sessions, find_session
@@ -71,7 +71,7 @@ def _show(options: argparse.Namespace) -> None:
         details = "  ".join(f"{key}={value}" for key, value in event.items() if key not in ("time", "event") and value)
         print(f"{time.strftime('%H:%M:%S', time.localtime(event['time']))}  {event['event']}  {_printable(details)}")
     if folder.chain.exists():
-        print(folder.chain.read_text(), end="")
+        print(*map(_printable, folder.chain.read_text().splitlines()), sep="\n")
 
 
 def _delete(options: argparse.Namespace) -> None:
@@ -91,18 +91,22 @@ def _retry(options: argparse.Namespace) -> None:
     n_images = 0
     partial = folder.output.with_suffix(".partial")
     with contextlib.ExitStack() as files:
+        folder.claim(files.enter_context(folder.input.open("rb")).fileno())
+        files.callback(partial.unlink, missing_ok=True)
         output = files.enter_context(partial.open("wb"))
         output.write(encode(HeaderText(header)))
         writer = files.enter_context(ImageWriter(options.output, header_xml=header)) if options.output else None
         for item in reconstruct(items, header, config, parameters, local_settings(options), asked.get("options")):
             output.write(encode(item))
             if isinstance(item, Text):
-                print(item.text, file=sys.stderr)
+                print(*map(_printable, item.text.splitlines()), sep="\n", file=sys.stderr)
             if isinstance(item, Image):
                 n_images += 1
                 if writer:
                     writer.write(item)
-    partial.replace(folder.output)
+        output.write(encode(Close()))
+        output.flush()
+        partial.replace(folder.output)
     folder.write_event("retried", images=n_images)
     print(f"{n_images} images in {options.output or folder.output}")
 

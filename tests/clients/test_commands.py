@@ -7,9 +7,11 @@ import pytest
 
 from echotrain.clients.commands import config_text
 from echotrain.clients.main import main
-from echotrain.mrd import Acquisitions, HeaderText, encode, read_header, read_images, read_items
+from echotrain.mrd import Acquisitions, Close, HeaderText, Text, decode, encode, read_header, read_images, read_items
 from echotrain.server.configs import config_names
 from echotrain.server.folder import all_sessions, create_session
+from echotrain.server.session import Session
+from echotrain.server.settings import Settings
 
 SIMULATE = ["--matrix", "24,20", "--coils", "3", "--slices", "2", "--repetitions", "2", "--noise", "0.02"]
 
@@ -370,6 +372,45 @@ def test_retry_of_input_that_is_no_mrd_is_an_error_that_keeps_everything(run, se
     assert status == 1
     assert "not an MRD stream" in err[-1]
     assert session.output.read_bytes() == b"of before"
+    assert not list(session.path.glob("*.partial"))
+
+
+def test_the_output_of_a_retry_is_a_whole_stream(run, session):
+    assert run("sessions", "retry", session.id, "--sessions", session.path.parent)[0] == 0
+    first, *_, last = (item for item, _ in decode(memoryview(session.output.read_bytes())))
+    assert isinstance(first, HeaderText)
+    assert isinstance(last, Close)
+
+
+def test_a_session_that_runs_is_not_retried(run, session):
+    held = Session(session, Settings(sessions=session.path.parent), lambda *_: True)
+    status, _, err = run("sessions", "retry", session.id, "--sessions", session.path.parent)
+    held.leave("")
+    assert status == 1
+    assert "runs at this moment; wait" in err[-1]
+    assert not session.output.exists()
+    assert run("sessions", "retry", session.id, "--sessions", session.path.parent)[0] == 0
+
+
+def test_lines_that_no_gadget_takes_are_left_out_as_by_a_server(run, session):
+    places = ["--sessions", session.path.parent]
+    status, _, err = run("sessions", "retry", session.id, "--config", "stream_float_to_short", *places)
+    assert status == 0
+    assert any("no gadget of the chain takes lines; 40 were left out" in line for line in err)
+    kinds = {type(item) for item, _ in decode(memoryview(session.output.read_bytes()))}
+    assert kinds == {HeaderText, Text, Close}
+
+
+def test_words_of_a_client_do_not_steer_the_terminal(run, session):
+    with session.input.open("ab") as file:
+        file.write(encode(Text("\x1b[2Jone\ntwo\x9b3m")))
+    session.chain.write_text('<chain name="\x9b2J">\n  <gadget name="Count"/>\n</chain>\n')
+    places = ["--sessions", session.path.parent]
+    status, out, err = run("sessions", "retry", session.id, *places)
+    assert status == 0
+    assert {"?[2Jone", "two?3m"} <= {*err}
+    status, out, err = run("sessions", "show", session.id, *places)
+    assert out[-3:] == ['<chain name="?2J">', '  <gadget name="Count"/>', "</chain>"]
 
 
 def test_delete_removes_a_session(succeed, session):

@@ -192,11 +192,12 @@ def test_gadgets_may_start_processes_which_end_with_the_session(running_server, 
         eventually(lambda: not processes_of_sessions(server))
 
 
-def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan):
+def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan, eventually):
     with running_server(tmp_path) as server:
         scan = small_scan()
         with open_scan("rss", scan.header, server=server.address) as opened:
             opened.send(scan.batches[0][:5])
+            eventually((tmp_path / opened.session / "output.mrd").exists)
             for file in (tmp_path / opened.session).iterdir():
                 file.unlink()
             opened.send(scan.batches[0][5:])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echotrain.mrd import Close, HeaderText, Text, encode
-from echotrain.mrd.errors import ConfigError, ProtocolError, StorageError
+from echotrain.mrd.errors import ConfigError, ProtocolError, SessionError, StorageError
 from echotrain.server import session as session_module
 from echotrain.server.folder import create_session
 from echotrain.server.session import Session
@@ -294,12 +294,23 @@ def test_a_session_taken_up_again_holds_what_it_held(opened):
     setup = opened()
     setup.session.receive(START, [b"data"])
     setup.session.end(START + 4)
+    setup.session.leave("")
     again = Session(setup.folder, setup.settings, FakeClient())
     assert again.held == START + 4 + len(encode(Close()))
     again.ready = True
     with pytest.raises(ProtocolError, match="after the end"):
         again.receive(again.held, [b"x"])
     again.leave("")
+
+
+def test_a_session_is_run_once_at_a_time(opened):
+    setup = opened()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(SessionError, match="runs at this moment"):
+        Session(setup.folder, setup.settings, FakeClient())
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    setup.worker_says("error", "data", "odd", "", "")
+    Session(setup.folder, setup.settings, FakeClient()).leave("")
 
 
 def test_a_worker_that_dies_is_an_error_that_names_signal_and_gadget(opened):
