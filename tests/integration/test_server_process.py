@@ -192,7 +192,7 @@ def test_gadgets_may_start_processes_which_end_with_the_session(running_server, 
         eventually(lambda: not processes_of_sessions(server))
 
 
-def test_a_session_that_is_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan, eventually):
+def test_a_session_deleted_while_it_runs_takes_no_other_with_it(running_server, tmp_path, small_scan, eventually):
     with running_server(tmp_path) as server:
         scan = small_scan()
         with open_scan("rss", scan.header, server=server.address) as opened:
