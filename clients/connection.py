@@ -20,6 +20,7 @@ def connect(socket: SomeSocket, server: str, timeout: float) -> SomeSocket:
     """
     socket.setsockopt(zmq.LINGER, int(1000 * timeout))  # what was sent is not lost by closing early
     socket.setsockopt(zmq.SNDTIMEO, int(1000 * timeout))
+    socket.setsockopt(zmq.IPV6, "[" in server)
     try:
         socket.connect(server)
     except zmq.ZMQError as error:

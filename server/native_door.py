@@ -48,6 +48,7 @@ class NativeDoor:
         self._router.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by credit and window
         self._router.setsockopt(zmq.LINGER, 1000)
         self._router.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+        self._router.setsockopt(zmq.IPV6, "[" in bind)
         try:
             self._router.bind(bind)
         except zmq.ZMQError as error:

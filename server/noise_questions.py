@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from echotrain.mrd import DependencyQuery, Noise
+from echotrain.mrd import DependencyQuery
 from echotrain.mrd.errors import ConfigError, StorageError
 from echotrain.mrd.meta import meta_xml
 from echotrain.mrd.xml import parse_xml
@@ -39,11 +39,7 @@ def answer_config(store: NoiseStore, config: str) -> DependencyQuery | None:
 
 def noise_names(store: NoiseStore) -> DependencyQuery:
     """The names of all noise that is kept, as Gadgetron answers the configuration gtquery.xml."""
-    names = [
-        GADGETRON_PREFIX + noise.measurement_id
-        for noise in store.all()
-        if isinstance(noise, Noise) and noise.measurement_id
-    ]
+    names = [GADGETRON_PREFIX + found for found in store.measurement_ids()]
     return DependencyQuery(meta_xml({"NoiseDependencies": names or "Dummy"}).decode())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -90,13 +92,24 @@ class NoiseStore:
 
     def all(self, since: float = 0.0) -> Iterator[Noise | StorageError]:
         """All that was kept after `since` [s since the epoch], oldest first; an error where a file is damaged."""
-        written = {path: path.stat().st_mtime for path in self.folder.glob("*.npz")}
-        for path in sorted(written, key=written.__getitem__):
-            if written[path] >= since:
+        for path, written in self._files():
+            if written >= since:
                 try:
                     yield _read(path)
                 except StorageError as error:
                     yield error
+
+    def measurement_ids(self) -> list[str]:
+        """Those of all that is kept, oldest first; without files that are damaged. Each file is read once only."""
+        return [found for path, written in self._files() if (found := _measurement_id(path, written))]
+
+    def _files(self) -> list[tuple[Path, float]]:
+        """Each file and when it was written, oldest first."""
+        found = []
+        for path in self.folder.glob("*.npz"):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                found.append((path, path.stat().st_mtime))
+        return sorted(found, key=lambda file: file[1])
 
     def _path(self, key: str) -> Path:
         return self.folder / (hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest() + ".npz")
@@ -121,6 +134,14 @@ def _read(path: Path) -> Noise:
             f"the file of kept noise {path} is damaged ({type(error).__name__}: {error}); "
             "send the noise scan again, or delete the file"
         ) from error
+
+
+@functools.lru_cache(1 << 16)
+def _measurement_id(path: Path, _written: float) -> str:
+    try:
+        return _read(path).measurement_id
+    except StorageError:
+        return ""
 
 
 def noise_store(settings: Settings) -> NoiseStore:

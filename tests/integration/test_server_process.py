@@ -2,6 +2,8 @@
 
 import contextlib
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -221,3 +223,17 @@ def test_a_scan_outlives_its_server(running_server, tmp_path, small_scan, as_str
         again.send(stream[again.offset :])
         again.end()
         assert len(list(again.images())) == 4
+
+
+def test_both_doors_serve_at_addresses_of_ipv6(running_server, tmp_path, small_scan):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with running_server(tmp_path, "--bind", "tcp://[::1]:*", "--mrd", "[::1]:0") as server:
+        assert run_all(server, small_scan())
+        host, _, port = server.mrd.rpartition(":")
+        assert host == "[::1]"
+        with socket.create_connection(("::1", int(port)), timeout=10) as client:
+            client.sendall(struct.pack("<H", 4))
+            assert client.recv(3) == struct.pack("<H", 4)

@@ -4,6 +4,7 @@ import os
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,25 @@ def test_gadgetron_s_clients_are_told_all_that_is_kept(store):
     store.keep(some_noise(measurement_id=""))
     names = Meta.deserialize(noise_names(store).meta)["NoiseDependencies"]
     assert sorted(names) == ["GadgetronNoiseCovarianceMatrix_7_3", "GadgetronNoiseCovarianceMatrix_7_5"]
+
+
+def test_files_are_read_once_however_often_clients_ask(store, monkeypatch):
+    for name in ("7_3", "7_5"):
+        store.keep(some_noise(measurement_id=name))
+    (store.folder / "junk.npz").write_bytes(b"junk")
+    first = noise_names(store)
+    monkeypatch.setattr(np, "load", None)
+    assert noise_names(store) == first
+    monkeypatch.undo()
+    store.keep(some_noise(measurement_id="7_6"))
+    assert "_7_6" in noise_names(store).meta
+
+
+def test_a_file_that_is_deleted_while_all_are_listed_is_passed_over(store, monkeypatch):
+    store.keep(some_noise(measurement_id="7_3"))
+    gone = store.folder / "gone.npz"
+    monkeypatch.setattr(Path, "glob", lambda folder, _: [gone, only_file(store)])
+    assert store.measurement_ids() == ["7_3"]
 
 
 def test_gadgetron_s_clients_are_told_what_one_measurement_s_noise_is(store):
