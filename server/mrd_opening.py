@@ -170,7 +170,7 @@ class Opening:
         if len(text) > MAX_TEXT:
             raise ProtocolError(f"the text after the header is of {len(text)} characters; at most {MAX_TEXT} are read")
         try:
-            values = {name: _as_text(value) for name, value in json.loads(text)["parameters"].items()}
+            values = {_as_text(name): _as_text(value) for name, value in json.loads(text)["parameters"].items()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._notes.append("warning: the text after the header is not JSON with `parameters`, so changes nothing")
             return
@@ -185,4 +185,5 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return " ".join(map(_as_text, value))
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode(errors="replace").decode()  # JSON can name halves of characters

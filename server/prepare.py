@@ -36,10 +36,15 @@ def _with_options(description: ChainDescription, registry: Registry, options: Ma
     settings: dict[str, str] = {}
     unknown = []
     for name, value in options.items():
-        keys = [name] if "." in name else [f"{gadget}.{name}" for gadget in _having(name, description, registry)]
+        path, dot, parameter = name.rpartition(".")
+        having = _having(parameter, description, registry)
+        keys = [f"{gadget}.{parameter}" for gadget in having]
+        if dot:
+            gadget = path.rpartition("/")[2]
+            keys = [name] if any(gadget in (found, found.rpartition(".")[2]) for found in having) else []
         settings.update(dict.fromkeys(keys, value))
         if not keys:
-            unknown.append(f"{name}={value[:60]!r}")
+            unknown.append(f"{name[:60]}={value[:60]!r}")
     if unknown:
         words = f"warning: no gadget of {description.name!r} has these parameters of the client: {', '.join(unknown)}"
         description = replace(description, notes=(*description.notes, words))

@@ -103,6 +103,17 @@ def test_parameters_reach_the_gadget_that_has_them(client, scan):
     assert "options" not in warning
 
 
+def test_parameters_of_one_gadget_are_told_like_others_where_none_has_them(client, scan):
+    client.send(client.config("rss"), client.header(scan.header))
+    names = {"send.original": "1", "CombineCoils.mehtod": "x", "CombineCoils.method": "rss"}
+    client.send(parameters(client, **names), *lines_of(client, scan), client.close())
+    heard = client.hear()
+    assert len(heard.images) == 2
+    (warning,) = [text for level, text in heard.texts if level == "WARNING"]
+    assert "send.original='1', CombineCoils.mehtod='x'" in warning
+    assert "CombineCoils.method" not in warning
+
+
 def test_a_wrong_value_of_a_parameter_is_an_error_that_names_it(client, scan):
     client.send(
         client.script(chain("RemoveOversampling", "CollectKSpace", "FourierTransform", "CombineCoils", "ToInteger"))

@@ -90,6 +90,12 @@ def test_a_configuration_left_empty_among_the_parameters_changes_nothing(config)
     assert opening.request["options"] == {}
 
 
+def test_halves_of_characters_are_replaced_so_that_all_can_be_told():
+    text = r'{"parameters": {"config": "a\ud800", "\udfff": "\ud800b"}}'
+    request = opened(counted(2, "fft") + counted(3, HEADER.decode()) + counted(5, text)).request
+    assert (request["config"], request["options"]) == ("a?", {"?": "?b"})
+
+
 def test_parameters_beyond_any_use_are_refused_before_they_are_read():
     text = '{"parameters": {"width": [' + "1," * (1 << 20) + "1]}}"
     with pytest.raises(ProtocolError, match="at most 1048576 are read"):
