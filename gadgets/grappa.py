@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from math import gcd, prod
@@ -79,7 +80,10 @@ class Grappa(Gadget[KSpace, Image]):
         False, "Put lines that are for calibration alone into the image as well, where they are of the same repetition."
     )
     renew: int = parameter(
-        0, "Repetitions after which calibration from those around is made anew from the latest ones; 0: never.", low=0
+        0,
+        "Repetitions after which calibration from those around is made anew from the latest ones, to serve after as"
+        " many more; 0: never.",
+        low=0,
     )
 
     def __init__(self, **values: Any) -> None:
@@ -97,6 +101,7 @@ class Grappa(Gadget[KSpace, Image]):
         self._transform.start(header)
         self._scenes: dict[tuple[int, ...], Calibrated] = {}
         self._windows: dict[tuple[int, ...], FrameWindow] = {}
+        self._renewing = ThreadPoolExecutor(1)  # so that images need not wait for it
         self._mapped: dict[tuple[int, ...], Calibrated] = {}
         """Of which a map of the g-factor was given."""
         self._n_maps: Counter[int] = Counter()
@@ -116,6 +121,7 @@ class Grappa(Gadget[KSpace, Image]):
         for window in self._windows.values():
             if window.waiting:
                 calibration_block(*window.waiting[0], self._header)  # raises, since there is none
+        self._renewing.shutdown()
         self._scenes.clear()
         self._windows.clear()
         self._mapped.clear()
@@ -141,6 +147,15 @@ class Grappa(Gadget[KSpace, Image]):
         window = self._windows.setdefault(unit.scene, FrameWindow(self.renew))
         if not window.add(unit, lattice):
             calibration_block(unit, lattice, self._header)  # so does this: others will not bring any
+        latest = window.due()
+        if window.calibration is None:
+            window.calibration = latest
+        elif latest is not None:
+            if window.renewal is not None:
+                window.calibration, renewed = window.renewal
+                self._scenes[unit.scene] = renewed.result()
+            frame = replace(unit, calibration=latest)
+            window.renewal = latest, self._renewing.submit(self._calibrated, frame, latest, lattice)
         if window.calibration is None:
             window.waiting.append((unit, lattice))
             if begins:

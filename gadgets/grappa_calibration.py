@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,6 +116,8 @@ class FrameWindow:
         """`renew` is after how many frames the calibration is made anew; 0: never."""
         self.calibration: KSpace | None = None
         """The lines of some frames together, once they are all there."""
+        self.renewal: tuple[KSpace, Future[Calibrated]] | None = None
+        """Later frames' lines, and what is being made of them."""
         self.waiting: list[tuple[KSpace, Lattice]] = []
         """Frames that came before."""
         self._renew = renew
@@ -122,7 +125,7 @@ class FrameWindow:
         self._lines: KSpace | None = None
 
     def add(self, frame: KSpace, lattice: Lattice) -> bool:
-        """Take the lines of a frame; whether there is calibration, or will be if others follow that go on like this.
+        """Take the lines of a frame; whether there are enough, or will be if others follow that go on like this.
 
         Raises:
             DataError: where the frame has another shape than those before.
@@ -139,11 +142,13 @@ class FrameWindow:
         lines.sampled[frame.sampled] = True
         lines.data[:, frame.sampled] = frame.data[:, frame.sampled]
         self._n_frames += 1
-        if self.calibration is None:
-            due = without_gaps(lines.sampled)
-        else:
-            due = self._renew > 0 and self._n_frames >= self._renew
-        if due:
-            self._n_frames = 0
-            self.calibration = replace(lines, data=lines.data.copy(), sampled=lines.sampled.copy())
         return fresh or self.calibration is not None
+
+    def due(self) -> KSpace | None:
+        """The latest lines, where calibration is to be made of them now."""
+        assert self._lines is not None
+        whole = self.calibration is not None or without_gaps(self._lines.sampled)
+        if not whole or (self.calibration is not None and self._n_frames != self._renew):
+            return None
+        self._n_frames = 0
+        return replace(self._lines, data=self._lines.data.copy(), sampled=self._lines.sampled.copy())
