@@ -14,7 +14,7 @@ from ismrmrd.xsd import CreateFromDocument
 
 from echotrain.clients.main import main
 from echotrain.clients.recon import reconstruct
-from echotrain.mrd import Acquisitions, Close, HeaderText, Image, Text, decode, encode
+from echotrain.mrd import Acquisitions, Close, HeaderText, Image, Query, Response, Text, decode, encode
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
@@ -227,3 +227,14 @@ def test_what_was_made_before_a_gadget_failed_is_not_lost(run, scan, as_stream, 
     lines = [item for item in items if isinstance(item, Acquisitions)]
     wanted = sum((batch.head["idx"]["repetition"] == 0).sum() for batch in scan.batches)
     assert sum(map(len, lines)) == wanted > 0
+
+
+def test_a_query_in_the_stream_is_answered_in_its_place(scan, run):
+    sent = HeaderText(scan.header), *scan.batches, Query(7, "what?"), Close()
+    stream = b"".join(bytes(encode(item)) for item in sent)
+    status, items, _ = run(stream, "--config", "rss")
+    assert status == 0
+    (response,) = [item for item in items if isinstance(item, Response)]
+    assert response.correlation_id == 7
+    assert "Unknown query 'what?'" in response.text
+    assert not any(isinstance(item, Query) for item in items)
