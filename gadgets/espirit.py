@@ -106,6 +106,9 @@ def pixel_matrices(lags: Tensor, shape: Sequence[int]) -> Iterator[tuple[slice, 
     pixels, in C order of `shape` (z, y, x), and matrices of shape (pixel, given, taken).
     """
     n_channels = lags.shape[-1]
+    # Axes of one pixel first, which leaves the order of pixels as it is: planes are large then.
+    order = sorted(range(3), key=lambda axis: shape[axis] > 1)
+    lags, shape = lags.permute(*order, 3, 4), [shape[axis] for axis in order]
     waves_z, waves_y, waves_x = (_waves(n_lags, n).to(lags) for n_lags, n in zip(lags.shape, shape, strict=False))
     n_y, n_x = shape[1], shape[2]
     rows = max(1, PIXELS // n_x)
