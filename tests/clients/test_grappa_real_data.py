@@ -84,7 +84,7 @@ def test_noise_of_bottles_has_unit_deviation_in_maps_of_the_signal_to_noise_rati
     assert np.sqrt(np.mean(np.abs(beside) ** 2) / 2 / part) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("acceleration", "bound"), [(2, 0.05), (3, 0.065)])
+@pytest.mark.parametrize(("acceleration", "bound"), [(2, 0.05), (3, 0.065), (4, 0.09)])
 @pytest.mark.parametrize("flagged", [True, False])
 def test_a_brain_with_lines_left_out_is_the_one_with_all(data_folder, acceleration, bound, flagged):
     with warnings.catch_warnings():
