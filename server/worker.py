@@ -172,7 +172,7 @@ class _Run:
             self._mark(0, -1)
             self._queue.put(None)
         except EOFError:
-            os._exit(1)  # the front is gone
+            _end_without_front()
         except BaseException as error:
             self._queue.put(_Failed(error))
 
@@ -251,7 +251,12 @@ class _Run:
             try:
                 self._connection.send_bytes(msgpack.packb(message))
             except OSError:
-                os._exit(1)  # the front is gone
+                _end_without_front()
+
+
+def _end_without_front() -> None:
+    """End, and so do the processes that gadgets started, which nobody else will end now."""
+    os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _running_marks(folder: SessionFolder) -> mmap.mmap:

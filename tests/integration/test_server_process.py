@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mrd_clients import GadgetronClient, lines_of
 
 from echotrain.clients.client import open_scan
 from echotrain.mrd.errors import PeerError, SessionError
@@ -191,6 +192,16 @@ def test_gadgets_may_start_processes_which_end_with_the_session(running_server, 
     with running_server(tmp_path) as server:
         told = run_all(server, scan, '<chain><gadget name="Elsewhere"/></chain>')
         assert sum(int(text.text) for text in told) == sum(map(len, scan.batches))
+        eventually(lambda: not processes_of_sessions(server))
+
+
+def test_processes_of_gadgets_do_not_outlive_a_server_that_is_killed(running_server, tmp_path, small_scan, eventually):
+    with running_server(tmp_path) as server, GadgetronClient(server.mrd) as client:
+        client.send(client.script('<chain><gadget name="Elsewhere"/></chain>'), client.header(small_scan().header))
+        client.send(lines_of(client, small_scan())[0])
+        assert client._bytes(2) == struct.pack("<H", 5)
+        assert len(processes_of_sessions(server)) >= 2
+        server.process.kill()
         eventually(lambda: not processes_of_sessions(server))
 
 
