@@ -90,13 +90,13 @@ class SessionFolder:
             return
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happened, first to last; a line that was cut off, as on a full disk, is left out."""
+        """What happened, first to last; a line that was cut off or damaged, as on a full disk, is left out."""
         path = self.path / "events.jsonl"
-        for line in path.read_text().splitlines() if path.exists() else ():
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict) and event.keys() >= {"event", "time"}:
+                    yield event
 
     def claim(self, file: int) -> None:
         """Keep other processes from running this session, by its open input log, until that is closed or let go of.

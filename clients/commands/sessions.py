@@ -33,15 +33,13 @@ def run(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> None:
     for folder in all_sessions(options.sessions):
         try:
-            request = folder.request
-        except SessionError:
+            request, state = folder.request, _state(folder)
+        except (SessionError, OSError):
             print(f"{folder.id}  damaged")
             continue
         config = request["config"] if not request["config"].lstrip().startswith("<") else "(XML)"
         size = folder.input.stat().st_size / 1e6 if folder.input.exists() else 0.0
-        print(
-            f"{folder.id}  {_state(folder):8}  {size:9.1f} MB  {_printable(config):16}  {_printable(request['label'])}"
-        )
+        print(f"{folder.id}  {state:8}  {size:9.1f} MB  {_printable(config[:60]):16}  {_printable(request['label'])}")
     for noise in noise_store(Settings(sessions=options.sessions)).all():
         if not isinstance(noise, Noise):
             print(f"noise  damaged  {_printable(noise.message)}")

@@ -49,11 +49,12 @@ def test_events_are_kept_in_order_with_their_details(tmp_path):
     assert first["time"] <= second["time"]
 
 
-def test_an_event_that_was_cut_off_hides_no_other(tmp_path):
+@pytest.mark.parametrize("damage", [b'{"time": 17, "ev', b"\xff\xfe\n", b'5\n{"time": 17}\n["event"]\n'])
+def test_an_event_that_was_cut_off_or_damaged_hides_no_other(tmp_path, damage):
     session = create_session(tmp_path, REQUEST, b"")
     session.write_event("opened")
-    with (session.path / "events.jsonl").open("a") as file:
-        file.write('{"time": 17, "ev')
+    with (session.path / "events.jsonl").open("ab") as file:
+        file.write(damage)
     session.write_event("ended")
     session.write_event("done")
     events = [event["event"] for event in session.events()]
