@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from echotrain.mrd import Close, HeaderText, encode
-from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, error_from_code
+from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, StreamError, error_from_code
 from echotrain.mrd.xml import parse_xml
 
 from .folder import SessionFolder, no_room
@@ -272,12 +272,11 @@ class Session:
                 end = self._sendable.popleft()
                 count += 1
             try:
-                payload = self._read_output(end)
-            except OSError as error:
+                if self.tell(Output(self.id, self._sent, count), self._read_output(end)):
+                    self._sent = end
+            except (OSError, StreamError) as error:
                 self._lose_output(error)
                 return
-            if self.tell(Output(self.id, self._sent, count), payload):
-                self._sent = end
         if self._result and not self.told and not self._sendable:
             self.told = self.tell(self._result)
 
@@ -294,8 +293,8 @@ class Session:
             start += len(parts[-1])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _lose_output(self, reason: OSError) -> None:
-        """Tell the client that its output is gone, as when someone deleted the session; others go on."""
+    def _lose_output(self, reason: Exception) -> None:
+        """Tell the client that its output is gone, as when someone deleted the session, or damaged; others go on."""
         self._sendable.clear()
         self._unacknowledged.clear()
         error = StorageError(f"the output of session {self.id} cannot be read any more: {reason}")

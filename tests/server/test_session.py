@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from echotrain.mrd import Close, HeaderText, Text, encode
-from echotrain.mrd.errors import ConfigError, ProtocolError, SessionError, StorageError
+from echotrain.mrd.errors import ConfigError, ProtocolError, SessionError, StorageError, StreamError
 from echotrain.server import session as session_module
 from echotrain.server.folder import create_session
 from echotrain.server.session import Session
@@ -363,6 +363,25 @@ def test_output_that_is_lost_once_all_was_made_is_an_error_and_not_the_end(opene
     (error,) = again.of(Error)
     assert "ends at byte 3" in error.message
     assert again.of(Done) == []
+
+
+def test_output_that_a_door_cannot_read_is_an_error_and_not_the_end_of_the_server(opened):
+    setup = opened(output_window=1)
+    setup.make_output(b"first")
+    for record in (b"second", b"third"):
+        setup.make_output(record)
+
+    def choke(message, _):
+        if isinstance(message, Output):
+            raise StreamError("these bytes are not an MRD stream")
+        setup.client.messages.append(message)
+        return True
+
+    setup.session.send = choke
+    setup.session.acknowledge(5)
+    assert "not an MRD stream" in setup.client.of(Error)[0].message
+    assert setup.session.settled
+    assert setup.worker.ended
 
 
 def test_a_session_that_cannot_be_begun_leaves_no_file_open(tmp_path, monkeypatch):
