@@ -17,6 +17,7 @@ _ZFP_BLOCK_BYTES = 128  # of 4 by 4 values: twice what single precision needs at
 
 _NHLBI_HEADER = struct.Struct("<QfB")  # numbers, scale, bits of each
 _NHLBI_BITS = range(1, 32)
+_NHLBI_BLOCK = 1 << 15  # numbers unpacked at once, which take 32 bytes each; a multiple of 8, so of whole bytes
 
 Uncompress = Callable[[bytes, int, int], NDArray[np.complex64]]
 
@@ -77,11 +78,14 @@ def _nhlbi(payload: bytes, n_channels: int, n_samples: int) -> NDArray[np.comple
             f"{n_values} numbers of {width} bits and scale {scale} in {n_bytes} bytes"
         )
     packed = np.frombuffer(payload, np.uint8, offset=_NHLBI_HEADER.size)
-    bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
-    signed = np.pad(bits, ((0, 0), (0, 32 - width)), mode="edge")  # the highest bit is the sign
-    values = np.packbits(signed, axis=1, bitorder="little").view("<i4") / scale
-    parts: NDArray[np.float32] = values.astype(np.float32).reshape(n_channels, 2 * n_samples)
-    return parts.view(np.complex64)
+    values = np.empty(count, np.float32)
+    for start in range(0, count, _NHLBI_BLOCK):
+        block = values[start : start + _NHLBI_BLOCK]
+        bits = np.unpackbits(packed[start * width // 8 :], count=len(block) * width, bitorder="little")
+        # The highest bit is the sign.
+        signed = np.pad(bits.reshape(-1, width), ((0, 0), (0, 32 - width)), mode="edge")
+        block[:] = np.packbits(signed, axis=1, bitorder="little").view("<i4")[:, 0] / scale
+    return values.reshape(n_channels, 2 * n_samples).view(np.complex64)
 
 
 _METHODS: dict[int, Uncompress] = {Flag.COMPRESSION1: _zfp, Flag.COMPRESSION2: _nhlbi}

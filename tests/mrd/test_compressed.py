@@ -2,6 +2,7 @@
 
 import builtins
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -112,6 +113,20 @@ def test_nhlbi_of_any_size_and_width_comes_out(n_channels, n_samples, width, see
     (line,) = items_of(record(payload, n_channels, n_samples, Flag.COMPRESSION2))
     step = np.abs(samples.view(np.float32)).max() / ((1 << (width - 1)) - 1)
     np.testing.assert_allclose(line.data[0].view(np.float32), samples.view(np.float32), atol=0.51 * step + 4e-6)
+
+
+def test_nhlbi_of_a_long_line_takes_little_memory():
+    n_channels, n_samples, width = 65, 2501, 7
+    numbers = np.random.default_rng(0).integers(-64, 64, 2 * n_channels * n_samples)
+    bits = (numbers[:, None] >> np.arange(width)) & 1
+    payload = struct.pack("<QfB", len(numbers), 4, width) + np.packbits(bits, bitorder="little").tobytes()
+    stream = record(payload, n_channels, n_samples, Flag.COMPRESSION2)
+    tracemalloc.start()
+    (line,) = items_of(stream)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(line.data.view(np.float32).ravel(), numbers.astype(np.float32) / 4)
+    assert peak < 10 << 20  # of which the samples are 1.2; unpacked at once they were 30
 
 
 def test_integers_of_nhlbi_as_gadgetrons_own_code_packs_them():
