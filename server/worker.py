@@ -92,6 +92,9 @@ def _warm_up() -> None:
     samples = torch.zeros(2, 2, 512, dtype=torch.complex64)
     torch.fft.ifft(samples)
     torch.matmul(samples[0].mT, samples[0])
+    for square in (torch.eye(4, dtype=torch.complex64), torch.eye(4, dtype=torch.complex128)):
+        torch.linalg.solve(square, torch.linalg.cholesky(square))
+        torch.linalg.eigh(square)
     scipy.fft.ifft(np.zeros((2, 256, 4), np.complex64), axis=-2, workers=N_CORES)
 
 
