@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from echotrain.mrd import Item, Noise, Query, Response, parse_header
+from echotrain.mrd import Item, Noise, parse_header
 from echotrain.server.chain import Chain, lines_left_out
-from echotrain.server.information import answer
 from echotrain.server.prepare import prepare_chain
 from echotrain.server.settings import Settings
 
@@ -34,15 +33,10 @@ def reconstruct(
 def run_chain(chain: Chain, header: bytes, items: Iterable[Item | Noise]) -> Iterator[Item]:
     """What a chain gives for a scan, but for noise, which a server keeps, and lines that it has no gadget for."""
     n_left_out = 0
-    for item in chain.run(parse_header(header), map(_answered, items)):
+    for item in chain.run(parse_header(header), items):
         if chain.leaves_out(item):
             n_left_out += len(item)
         elif not isinstance(item, Noise):
             yield item
     if n_left_out:
         yield lines_left_out(n_left_out)
-
-
-def _answered(item: Item | Noise) -> Item | Noise:
-    """A query's answer, in its place; whatever else as it is."""
-    return Response(item.correlation_id, answer(item.key)) if isinstance(item, Query) else item

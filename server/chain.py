@@ -12,6 +12,7 @@ from echotrain.mrd.errors import ConfigError, EchotrainError, GadgetError
 from .chain_fit import check_fit
 from .chain_graph import IMAGES, LINES, AnyGadget, Graph, Parts, Place, all_gadgets, paths
 from .chain_xml import ChainDescription, Parallel, Part
+from .information import answered
 from .registry import Registry
 
 _CAUGHT = (Exception, SystemExit)  # a gadget that calls `sys.exit` must not end us without a word
@@ -89,7 +90,7 @@ class Chain:
         """Everything that the chain makes of a scan, as it is made."""
         self.start(header)
         yield from map(Text, self.notes)
-        for item in items:
+        for item in map(answered, items):
             for given, _ in self.process(item):
                 yield given
         for held, at in self.finish(LINES):

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from echotrain import __version__
+from echotrain.mrd import Query, Response
 
 # The version of Gadgetron that clients may take us for, with ours as the build; clients compare its numbers.
 GADGETRON_VERSION = f"4.7.2+echotrain.{__version__}"
@@ -18,6 +20,11 @@ def answer(key: str) -> str:
     """What is known under `key`, or which keys there are."""
     found = _ANSWERS.get(key)
     return found() if found else f"Unknown query {key[:100]!r}; known: {', '.join(_ANSWERS)}"
+
+
+def answered(item: Any) -> Any:
+    """The answer to a query; any other item as it is."""
+    return Response(item.correlation_id, answer(item.key)) if isinstance(item, Query) else item
 
 
 @functools.cache

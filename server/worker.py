@@ -37,8 +37,6 @@ from echotrain.mrd import (
     Image,
     Item,
     Noise,
-    Query,
-    Response,
     Text,
     encode,
     parse_header,
@@ -50,7 +48,7 @@ from .chain import lines_left_out
 from .chain_graph import IMAGES, LINES, Place
 from .chain_xml import chain_xml
 from .folder import SessionFolder, no_room
-from .information import answer
+from .information import answered
 from .log_reader import LogReader
 from .noise_store import noise_store
 from .prepare import prepare_chain
@@ -189,12 +187,10 @@ class _Run:
             if size > seen:
                 seen = size
                 for item in reader.read(size):
-                    if isinstance(item, Query):
-                        yield Response(item.correlation_id, answer(item.key))
-                    elif isinstance(item, ConfigName | ConfigText):
+                    if isinstance(item, ConfigName | ConfigText):
                         raise StreamError("a configuration came in the midst of data; it is sent first, and once")
                     elif not isinstance(item, HeaderText):
-                        yield item
+                        yield answered(item)
                     elif item.xml.rstrip(b"\0") != self._header.xml.rstrip(b"\0"):
                         raise StreamError("another header came in the midst of data; it is sent before, and once")
                 if reader.closed:

@@ -1,10 +1,14 @@
-"""A server that says what a test wants, for tests of clients."""
+"""A server that says what a test wants, and the command line without one, for tests of clients."""
 
+import re
 import threading
 
 import pytest
 import zmq
 
+from echotrain.clients.main import main
+from echotrain.mrd import HeaderText, encode
+from echotrain.server.folder import create_session
 from echotrain.server.wire import pack, unpack
 
 
@@ -54,3 +58,42 @@ def stub_server():
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def run(capsys):
+    """`run("recon", ...)`: exit status, lines of standard output, lines of standard error."""
+
+    def command(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            status = ended.code
+        out, err = capsys.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    return command
+
+
+@pytest.fixture
+def succeed(run):
+    """The same for what must go well: lines of standard output."""
+
+    def command(*arguments):
+        status, out, err = run(*arguments)
+        assert status == 0, err
+        assert all(re.match("(Prewhiten|CollectKSpace): ", line) for line in err), err  # what gadgets tell
+        return out
+
+    return command
+
+
+@pytest.fixture
+def session(tmp_path, small_scan):
+    """A session that a client left after its last line."""
+    scan = small_scan()
+    folder = create_session(tmp_path / "sessions", {"config": "rss", "parameters": {}, "label": "knee"}, scan.header)
+    stream = b"".join(bytes(encode(item)) for item in (HeaderText(scan.header), *scan.batches))
+    folder.input.write_bytes(stream)
+    folder.write_event("opened", held=0)
+    return folder

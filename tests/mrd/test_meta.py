@@ -1,12 +1,16 @@
 """Image attributes: several values under one name, special characters, and what is not meta XML."""
 
+import struct
 import time
 
 import ismrmrd
+import numpy as np
 import pytest
 
+from echotrain.mrd import decode
 from echotrain.mrd.errors import StreamError
 from echotrain.mrd.meta import meta_xml, parse_meta
+from echotrain.mrd.records import IMAGE_HEADER
 
 
 def test_several_values_under_one_name_are_a_list_in_their_order():
@@ -64,3 +68,10 @@ def test_what_is_not_xml_is_refused():
 def test_entities_are_refused():
     with pytest.raises(StreamError, match="not accepted"):
         parse_meta('<!DOCTYPE m [<!ENTITY a "b">]><ismrmrdMeta>&a;</ismrmrdMeta>')
+
+
+def test_an_image_with_attributes_beyond_any_use_is_refused_at_their_length():
+    head = np.zeros((), IMAGE_HEADER)
+    head["matrix_size"], head["channels"], head["data_type"] = 2, 1, 5
+    with pytest.raises(StreamError, match="says 4194305 bytes; at most 4194304"):
+        list(decode(memoryview(struct.pack("<H", 1022) + head.tobytes() + struct.pack("<Q", (4 << 20) + 1))))

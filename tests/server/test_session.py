@@ -42,9 +42,11 @@ class FakeClient:
     def __init__(self):
         self.messages = []
         self.payloads = []
-        self.there = True
+        self.there, self.chokes = True, False
 
     def __call__(self, message, payload):
+        if self.chokes and isinstance(message, Output):
+            raise StreamError("these bytes are not an MRD stream")
         if self.there:
             self.messages.append(message)
             self.payloads.append(bytes(payload))
@@ -368,20 +370,12 @@ def test_output_that_is_lost_once_all_was_made_is_an_error_and_not_the_end(opene
 def test_output_that_a_door_cannot_read_is_an_error_and_not_the_end_of_the_server(opened):
     setup = opened(output_window=1)
     setup.make_output(b"first")
-    for record in (b"second", b"third"):
-        setup.make_output(record)
-
-    def choke(message, _):
-        if isinstance(message, Output):
-            raise StreamError("these bytes are not an MRD stream")
-        setup.client.messages.append(message)
-        return True
-
-    setup.session.send = choke
+    setup.make_output(b"second")
+    setup.make_output(b"third")
+    setup.client.chokes = True
     setup.session.acknowledge(5)
     assert "not an MRD stream" in setup.client.of(Error)[0].message
     assert setup.session.settled
-    assert setup.worker.ended
 
 
 def test_a_session_that_cannot_be_begun_leaves_no_file_open(tmp_path, monkeypatch):
