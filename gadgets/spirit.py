@@ -52,7 +52,7 @@ def spirit_inconsistency(
     normal.diagonal().add_(regularization)
     precision = torch.linalg.inv(normal)
     middle = int(np.ravel_multi_index([span // 2 for span in spans], spans))
-    targets = torch.arange(n_channels, device=lines.device) * math.prod(spans) + middle
+    targets = torch.arange(n_channels) * math.prod(spans) + middle
     # The row of an inverse covariance is, but for its diagonal, the fit of one variable to all others.
     weights = -precision[targets] / precision[targets, targets][:, None]
     weights[torch.arange(n_channels), targets] = -1
