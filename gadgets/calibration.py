@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from echotrain.mrd import Header, Image, KSpace
 from echotrain.mrd.errors import DataError
 
+from .calibration_lines import block_without_gaps
 from .coils import adaptive_coil_maps, root_sum_of_squares, smooth_images
 from .espirit import espirit_maps
-from .fourier import FourierTransform, centred_fft
+from .fourier import FourierTransform
 from .gadget import Gadget
 from .parameters import parameter
 from .sampling import dense_block
@@ -39,22 +40,7 @@ def calibration_block(unit: KSpace, header: Header) -> tuple[NDArray[np.complex6
             "there are no calibration lines: none are flagged, and those around the centre of k-space were acquired "
             "with gaps; acquire the centre of k-space without gaps, or separate calibration lines"
         )
-    if lines.n_channels != unit.n_channels:
-        raise DataError(
-            f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
-            "those of one set of coils"
-        )
-    block = lines.data[:, planes, rows]
-    if not np.isfinite(block).all():
-        raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
-    if lines.readout_in_image_space:
-        block = centred_fft(block, (-1,))
-    encoding = header.encoding(int(unit.head["encoding_space_ref"]))
-    if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
-        # Their counters start anywhere, so that only their middle tells the centre.
-        return block, tuple(n // 2 for n in block.shape[1:])
-    n_z, n_y = lines.sampled.shape
-    return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
+    return block_without_gaps(unit, header)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

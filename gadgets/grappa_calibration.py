@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from echotrain.mrd import Header, KSpace
 from echotrain.mrd.errors import DataError
 
+from .calibration_lines import block_without_gaps
 from .coils import adaptive_coil_maps, smooth_images
-from .fourier import centred_fft
 from .grappa_weights import GrappaWeights, g_factor, grappa_unmixing, grappa_weights
 from .sampling import Lattice, dense_block, without_gaps
 
@@ -89,24 +89,7 @@ def calibration_block(unit: KSpace, lattice: Lattice, header: Header) -> tuple[N
             f"{lattice.acceleration[0]} along ky and {lattice.acceleration[1]} along kz was acquired; acquire the "
             "centre of k-space without gaps, separate calibration lines, or repetitions whose lines interleave"
         )
-    lines = unit.calibration or unit
-    planes, rows = dense_block(lines.sampled)
-    if lines.n_channels != unit.n_channels:
-        raise DataError(
-            f"calibration lines have {lines.n_channels} channels, the other lines {unit.n_channels}; they must be "
-            "those of one set of coils"
-        )
-    block = lines.data[:, planes, rows]
-    if not np.isfinite(block).all():
-        raise DataError("calibration lines hold samples that are not finite; look at the source of the data")
-    if lines.readout_in_image_space:
-        block = centred_fft(block, (-1,))
-    encoding = header.encoding(int(unit.head["encoding_space_ref"]))
-    if unit.calibration is not None and encoding.calibration_mode in ("separate", "external"):
-        # Their counters start anywhere, so that only their middle tells the centre, as with Gadgetron.
-        return block, tuple(n // 2 for n in block.shape[1:])
-    n_z, n_y = lines.sampled.shape
-    return block, (n_z // 2 - planes.start, n_y // 2 - rows.start, block.shape[-1] // 2)
+    return block_without_gaps(unit, header)
 
 
 class FrameWindow:
