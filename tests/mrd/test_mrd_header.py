@@ -153,3 +153,9 @@ def test_the_whole_document_is_at_hand_for_rarer_fields():
     conditions = f"<experimentalConditions>{frequency}</experimentalConditions><acq"
     xml = FULL.replace("<acq", conditions, 1).replace("EPI", "epi")
     assert parse_header(xml).document.experimentalConditions.H1resonanceFrequency_Hz == 63500000
+
+
+def test_elements_within_elements_without_end_are_refused():
+    with pytest.raises(HeaderError, match="at most 100"):
+        parse_header("<ismrmrdHeader>" + "<a>" * 5000 + "</a>" * 5000 + "</ismrmrdHeader>")
+    assert parse_header("<ismrmrdHeader>" + "<a>" * 99 + "</a>" * 99 + "</ismrmrdHeader>").encodings == ()
