@@ -128,7 +128,7 @@ def compared(method: Method) -> tuple[NDArray[np.uint8], float]:
     error = float(np.linalg.norm(difference[head]) / np.linalg.norm(expected[head]))
     white = 0.5 * expected.max()  # the brain is darker than the scalp
     grey = [np.clip(255 * values / white, 0, 255) for values in (scale * image, MAGNIFIED * np.abs(difference))]
-    gap = np.full((SIZE, 4), 255)
+    gap = np.full((SIZE, 4), 128)
     return np.hstack([sampling(method, lines), gap, grey[0], gap, grey[1]]).astype(np.uint8), error
 
 
