@@ -86,7 +86,7 @@ class _CalibratedReconstruction(Gadget[KSpace, Image]):
                 with suppress(DataError):
                     self._known(unit, kspace.calibration)
                 continue
-            (channels,) = self._transform.process(unit)
+            (channels,) = self._transform.images(unit)
             if not isinstance(channels, Image) or not np.isfinite(channels.data).all():
                 raise DataError(
                     f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; "

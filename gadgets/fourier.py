@@ -10,9 +10,10 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from echotrain.mrd import Header, Image, KSpace
+from echotrain.mrd import Header, Image, KSpace, Text
 
 from .gadget import Gadget
 from .image_headers import image_head, image_meta, sampling_limits
@@ -79,7 +80,8 @@ def _signs(shape: tuple[int, ...], axes: tuple[int, ...], first: int, device: to
 class FourierTransform(Gadget[KSpace, Image]):
     """Transform k-space to complex images, one per channel, with the header of the line nearest to the centre.
 
-    A unit axis of the k-space gives one image per element, in C order; elements that no line reached give none.
+    A unit axis of the k-space gives one image per element, in C order; elements that no line reached give none. Lines
+    that were not acquired stay zero; where they lie between others the client is told, since images are then folded.
     """
 
     takes_image_space_readout = True
@@ -87,8 +89,19 @@ class FourierTransform(Gadget[KSpace, Image]):
     def start(self, header: Header, /) -> None:
         self._header = header
         self._n_images: Counter[int] = Counter()
+        self._warned = False
 
-    def process(self, kspace: KSpace, /) -> Iterator[Image]:
+    def process(self, kspace: KSpace, /) -> Iterator[Image | Text]:
+        if not self._warned and (gaps := _gaps(kspace.sampled)):
+            self._warned = True
+            yield Text(
+                f"warning: FourierTransform: {gaps} were not acquired, so images are folded; take a chain for "
+                "accelerated scans, such as sense, cg_sense or Generic_Cartesian_Grappa"
+            )
+        yield from self.images(kspace)
+
+    def images(self, kspace: KSpace) -> Iterator[Image]:
+        """The images of a k-space, whatever lines it lacks."""
         axes = (-3, -2) if kspace.readout_in_image_space else (-3, -2, -1)
         for unit in np.ndindex(kspace.head.shape):
             if not kspace.sampled[unit].any():
@@ -102,3 +115,14 @@ class FourierTransform(Gadget[KSpace, Image]):
             meta = image_meta(head, line, self._header, by=type(self).__name__)
             meta |= sampling_limits(kspace.sampled[unit], line, n_x=data.shape[-1])
             yield Image(data, head, meta)
+
+
+def _gaps(sampled: NDArray[np.bool_]) -> str:
+    """Which lines lack between the first and the last that were acquired, in words; empty where none do."""
+    for name, axis in (("ky", -1), ("kz", -2)):
+        others = tuple(other for other in range(sampled.ndim) if other != sampled.ndim + axis)
+        acquired = sampled.any(axis=others)
+        rows = np.flatnonzero(acquired)
+        if len(rows) and len(rows) < (span := int(rows[-1] - rows[0]) + 1):
+            return f"{span - len(rows)} of {span} lines along {name}"
+    return ""

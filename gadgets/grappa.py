@@ -173,7 +173,7 @@ class Grappa(Gadget[KSpace, Image]):
         if self.calibration_in_image:
             unit = self._with_calibration(unit)
         folded, first = _of_lattice(unit, lattice)
-        (channels,) = self._transform.process(folded)
+        (channels,) = self._transform.images(folded)
         assert isinstance(channels, Image)
         known = self._scenes.get(unit.scene)
         if max(lattice.acceleration) == 1:

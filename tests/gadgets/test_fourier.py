@@ -4,7 +4,7 @@ import torch
 
 from echotrain.gadgets import FourierTransform
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
-from echotrain.mrd import ImageType, KSpace, acquisition_headers, parse_header
+from echotrain.mrd import Image, ImageType, KSpace, acquisition_headers, parse_header
 
 HEADER = parse_header("""<ismrmrdHeader><encoding>
   <encodedSpace><matrixSize><x>14</x><y>6</y><z>5</z></matrixSize>
@@ -159,3 +159,16 @@ def test_images_are_numbered_from_one_within_their_series():
     first, second = transformed(kspace(noise(2, 1, 6, 7)), kspace(noise(2, 1, 6, 7)))
     assert [first.head["image_index"], second.head["image_index"]] == [1, 2]
     assert first.head["image_series_index"] == second.head["image_series_index"] == 1
+
+
+def test_lines_that_lack_between_others_are_told_once_and_a_side_that_lacks_is_not():
+    every_third, one_side = np.zeros((5, 12), bool), np.zeros((5, 12), bool)
+    every_third[:, ::3] = True
+    one_side[1:, 5:] = True
+    assert all(isinstance(item, Image) for item in transformed(kspace(noise(2, 5, 12, 7), sampled=one_side)))
+    undersampled = kspace(noise(2, 5, 12, 7), sampled=every_third)
+    text, *images = transformed(undersampled, undersampled)
+    assert "6 of 10 lines along ky" in text.text
+    assert len(images) == 2
+    (text, _) = transformed(kspace(noise(2, 12, 5, 7), sampled=every_third.T))
+    assert "6 of 10 lines along kz" in text.text
