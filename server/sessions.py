@@ -77,9 +77,10 @@ class Sessions:
     def look_around(self, now: float) -> None:
         """Let go of sessions that are over or whose client has gone, and notice workers and clients that have."""
         for session in list(self._running.values()):
-            if session.settled or (session.over and session.send is None):
+            at_work = session.ended and not session.over  # which ends by itself, whoever waits for it
+            if session.settled:
                 self.leave(session)
-            elif session.send is None and not session.ended and now - session.quiet_since > self._settings.patience:
+            elif session.send is None and not at_work and now - session.quiet_since > self._settings.patience:
                 self.leave(session, "the client went away and did not come back")
             else:
                 session.look_after()
