@@ -6,10 +6,9 @@ import multiprocessing
 import socket
 import time
 
-from serving import running_server
-from throughput import N_CHANNELS, RECORD_BYTES, TOTAL_BYTES, compare, messages
+from serving import Server
+from throughput import RECORD_BYTES, compare
 
-from echotrain.clients.simulate import Scan, simulate
 from echotrain.mrd import Close, ConfigName, Decoder, HeaderText, Text, encode
 
 RECEIVED_AT_ONCE = 1 << 20
@@ -52,9 +51,9 @@ def bare(payloads: list[bytes], count: int) -> float:
     return rate
 
 
-def through_server(payloads: list[bytes], count: int, header: bytes, address: tuple[str, int]) -> float:
+def through_server(payloads: list[bytes], count: int, header: bytes, server: Server) -> float:
     """Bytes per second through the server, until it says that all was counted."""
-    with socket.create_connection(address) as connection:
+    with socket.create_connection(server.mrd) as connection:
         connection.sendall(bytes(encode(ConfigName("count"))) + bytes(encode(HeaderText(header))))
         start = time.perf_counter()
         send(connection, payloads, count)
@@ -68,22 +67,5 @@ def through_server(payloads: list[bytes], count: int, header: bytes, address: tu
     return count * len(payloads[0]) / seconds
 
 
-def main() -> None:
-    """Print a row for each way of sending."""
-    header, _ = simulate(Scan(matrix=256, coils=N_CHANNELS))
-    for name, lines in (("line by line", 1), ("8 lines a call", 8)):
-        payloads = messages(lines)
-        count = TOTAL_BYTES // len(payloads[0])
-        with running_server() as server:
-
-            def ours() -> float:
-                rate = through_server(payloads, count, header, server.mrd)  # noqa: B023 - called at once
-                server.forget()
-                return rate
-
-            through_server(payloads, count // 10, header, server.mrd)
-            compare(name, lambda: bare(payloads, count), ours, "bare TCP", 0.5)  # noqa: B023
-
-
 if __name__ == "__main__":
-    main()
+    compare(through_server, bare, "bare TCP", "call", 0.5)

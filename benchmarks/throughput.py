@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import zmq
 from scans import touch_memory
-from serving import running_server
+from serving import Server, running_server
 
 from echotrain.clients.client import open_scan
 from echotrain.clients.simulate import Scan, simulate
@@ -70,9 +70,9 @@ def hop(payloads: list[bytes], count: int) -> float:
     return rate
 
 
-def through_server(payloads: list[bytes], count: int, header: bytes, address: str) -> float:
+def through_server(payloads: list[bytes], count: int, header: bytes, server: Server) -> float:
     """Bytes per second through the server, until it says that all was counted."""
-    with open_scan("count", header, server=address) as scan:
+    with open_scan("count", header, server=server.address) as scan:
         start = time.perf_counter()
         first = scan.offset
         for number in range(count):
@@ -86,38 +86,34 @@ def through_server(payloads: list[bytes], count: int, header: bytes, address: st
     return sent / seconds
 
 
-def compare(name: str, bare: Callable[[], float], ours: Callable[[], float], limit: str, goal: float) -> None:
-    """Print a row: bytes per second of `ours` against `bare`, called in turn."""
-    pairs = []
-    for _ in range(RUNS):
-        touch_memory()
-        limit_rate = bare()
-        touch_memory()
-        pairs.append((ours() / limit_rate, limit_rate))
-    ratios = [ratio for ratio, _ in pairs]
-    median, rate = sorted(pairs)[RUNS // 2]
-    print(
-        f"{name:18}  {median * rate / 1e6:6.0f} MB/s through the server, {rate / 1e6:6.0f} MB/s {limit}: "
-        f"ratio {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), goal {goal}"
-    )
-
-
-def main() -> None:
-    """Print a row for each way of sending."""
+def compare(
+    through: Callable[[list[bytes], int, bytes, Server], float],
+    bare: Callable[[list[bytes], int], float],
+    name: str,
+    unit: str,
+    goal: float,
+) -> None:
+    """Print a row for each way of sending: bytes per second of `through` the server against `bare`, taken in turn."""
     header, _ = simulate(Scan(matrix=256, coils=N_CHANNELS))
-    for name, lines in (("line by line", 1), ("8 lines a message", 8)):
+    for way, lines in (("line by line", 1), (f"8 lines a {unit}", 8)):
         payloads = messages(lines)
         count = TOTAL_BYTES // len(payloads[0])
+        pairs = []
         with running_server() as server:
-
-            def ours() -> float:
-                rate = through_server(payloads, count, header, server.address)  # noqa: B023 - called at once
+            through(payloads, count // 10, header, server)
+            for _ in range(RUNS):
+                touch_memory()
+                limit = bare(payloads, count)
+                touch_memory()
+                pairs.append((through(payloads, count, header, server) / limit, limit))
                 server.forget()
-                return rate
-
-            through_server(payloads, count // 10, header, server.address)
-            compare(name, lambda: hop(payloads, count), ours, "bare hop", 0.6)  # noqa: B023
+        ratios = [ratio for ratio, _ in pairs]
+        median, limit = sorted(pairs)[RUNS // 2]
+        print(
+            f"{way:18}  {median * limit / 1e6:6.0f} MB/s through the server, {limit / 1e6:6.0f} MB/s {name}: "
+            f"ratio {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), goal {goal}"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    compare(through_server, hop, "bare hop", "message", 0.6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from known_coils import HEADER, images_of
 from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, only, relative
 
 from echotrain.gadgets import (
@@ -16,19 +17,8 @@ from echotrain.gadgets import (
 from echotrain.gadgets.coils import adaptive_coil_maps, combine, smooth_images
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
 from echotrain.gadgets.grappa_weights import grappa, grappa_weights
-from echotrain.mrd import Encoding, Header, Image, KSpace, Limit, Space, acquisition_headers, parse_header
+from echotrain.mrd import Encoding, Header, KSpace, Space, acquisition_headers, parse_header
 from echotrain.mrd.errors import DataError, ParameterError
-
-HEADER = Header(
-    b"",
-    (
-        Encoding(
-            Space((N_KX, N_KY, 1), (100.0, 120.0, 5.0)),
-            Space((N_KX, N_KY, 1), (100.0, 120.0, 5.0)),
-            {"kspace_encoding_step_1": Limit(0, N_KY - 1, N_KY // 2)},
-        ),
-    ),
-)
 
 
 def volume_header(shape):
@@ -47,17 +37,6 @@ def started(header=HEADER, **parameters):
     gadget = Grappa(**parameters)
     gadget.start(header)
     return gadget
-
-
-def images_of(gadgets, header, items):
-    """What a chain of gadgets gives for items."""
-    for place, gadget in enumerate(gadgets):
-        gadget.connect(gadgets[place + 1 :])
-        gadget.start(header)
-    for gadget in gadgets:
-        given = [out for item in items if isinstance(item, gadget.accepts) for out in gadget.process(item) or ()]
-        items = [*given, *(gadget.finish() or ())]
-    return [item for item in items if isinstance(item, Image)]
 
 
 # The gadget

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from known_coils import HEADER, images_of, irregular, known_coils, shifted, started, unit
+from known_coils import HEADER, assert_as_fully_sampled, irregular, known_coils, shifted, started, unit
 from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, only, relative
 
-from echotrain.gadgets import CollectKSpace, CombineCoils, FourierTransform, RemoveOversampling, Sense
+from echotrain.gadgets import CollectKSpace, RemoveOversampling, Sense
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
 from echotrain.gadgets.grappa_weights import g_factor, unmix
 from echotrain.gadgets.sense_unfolding import folding_shape, sense, sense_unmixing
@@ -124,23 +124,7 @@ def test_maps_on_a_grid_that_does_not_fold_are_refused():
     [((72, 60), 1, 0.002), ((72, 60), 2, 0.02), ((72, 60), 3, 0.04), ((72, 62), 3, 0.04)],
 )
 def test_an_accelerated_scan_gives_the_image_of_the_full_one(small_scan, matrix, acceleration, bound):
-    parameters = {"matrix": matrix, "coils": 8, "slices": 2}
-    full = small_scan(**parameters)
-    truth = images_of(
-        [RemoveOversampling(), CollectKSpace(), FourierTransform(), CombineCoils()],
-        parse_header(full.header),
-        full.batches,
-    )
-    scan = small_scan(**parameters, acceleration=acceleration)
-    found = images_of([RemoveOversampling(), CollectKSpace(), Sense()], parse_header(scan.header), scan.batches)
-    assert len(found) == len(truth) == 2
-    for one, other in zip(found, truth, strict=True):
-        assert one.data.shape == other.data.shape
-        inside = other.data > 0.05 * other.data.max()
-        assert relative(np.abs(one.data[inside]), other.data[inside]) < bound
-        for name in ("field_of_view", "position", "read_dir", "slice", "image_index", "image_series_index"):
-            np.testing.assert_array_equal(one.head[name], other.head[name])
-        assert one.meta["GADGETRON_ImageProcessingHistory"] == ["FourierTransform", "Sense"]
+    assert_as_fully_sampled(small_scan, Sense(), matrix, acceleration, bound)
 
 
 def test_volumes_with_shifted_lines_are_reconstructed_in_one(small_scan):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from known_coils import images_of, irregular, shifted, started, unit
+from known_coils import assert_as_fully_sampled, irregular, shifted, started, unit
 from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, only, relative
 
-from echotrain.gadgets import CollectKSpace, CombineCoils, FourierTransform, RemoveOversampling, Spirit
+from echotrain.gadgets import Spirit
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
 from echotrain.gadgets.spirit import consistent_images, spirit, spirit_inconsistency
-from echotrain.mrd import KSpace, parse_header
+from echotrain.mrd import KSpace
 from echotrain.mrd.errors import DataError
 
 
@@ -105,23 +105,7 @@ def test_planes_have_two_axes_and_tensors_give_tensors():
 
 @pytest.mark.parametrize(("acceleration", "bound"), [(1, 0.002), (2, 0.03), (3, 0.05)])
 def test_an_accelerated_scan_gives_the_image_of_the_full_one(small_scan, acceleration, bound):
-    parameters = {"matrix": (72, 60), "coils": 8, "slices": 2}
-    full = small_scan(**parameters)
-    truth = images_of(
-        [RemoveOversampling(), CollectKSpace(), FourierTransform(), CombineCoils()],
-        parse_header(full.header),
-        full.batches,
-    )
-    scan = small_scan(**parameters, acceleration=acceleration)
-    found = images_of([RemoveOversampling(), CollectKSpace(), Spirit()], parse_header(scan.header), scan.batches)
-    assert len(found) == len(truth) == 2
-    for one, other in zip(found, truth, strict=True):
-        assert one.data.shape == other.data.shape
-        inside = other.data > 0.05 * other.data.max()
-        assert relative(np.abs(one.data[inside]), other.data[inside]) < bound
-        for name in ("field_of_view", "position", "read_dir", "slice", "image_index", "image_series_index"):
-            np.testing.assert_array_equal(one.head[name], other.head[name])
-        assert one.meta["GADGETRON_ImageProcessingHistory"] == ["FourierTransform", "Spirit"]
+    assert_as_fully_sampled(small_scan, Spirit(), (72, 60), acceleration, bound)
 
 
 def test_readouts_in_image_space_or_not_give_the_same():

@@ -1,10 +1,11 @@
 """Coil maps, images and patterns that are known, for tests of parallel imaging by maps."""
 
 import numpy as np
-from undersampling import N_KX, N_KY, PLANE, channel_images, noise, only
+from undersampling import N_KX, N_KY, PLANE, channel_images, noise, only, relative
 
+from echotrain.gadgets import CollectKSpace, CombineCoils, FourierTransform, RemoveOversampling
 from echotrain.gadgets.fourier import centred_fft
-from echotrain.mrd import Encoding, Header, Image, KSpace, Limit, Space, acquisition_headers
+from echotrain.mrd import Encoding, Header, Image, KSpace, Limit, Space, acquisition_headers, parse_header
 
 HEADER = Header(
     b"",
@@ -62,3 +63,23 @@ def images_of(gadgets, header, items):
         given = [out for item in items if isinstance(item, gadget.accepts) for out in gadget.process(item) or ()]
         items = [*given, *(gadget.finish() or ())]
     return [item for item in items if isinstance(item, Image)]
+
+
+def assert_as_fully_sampled(small_scan, gadget, matrix, acceleration, bound):
+    """An accelerated scan by `gadget` gives the magnitude of the full one within `bound`, with the same headers."""
+    parameters = {"matrix": matrix, "coils": 8, "slices": 2}
+    full, scan = small_scan(**parameters), small_scan(**parameters, acceleration=acceleration)
+    truth = images_of(
+        [RemoveOversampling(), CollectKSpace(), FourierTransform(), CombineCoils()],
+        parse_header(full.header),
+        full.batches,
+    )
+    found = images_of([RemoveOversampling(), CollectKSpace(), gadget], parse_header(scan.header), scan.batches)
+    assert len(found) == len(truth) == 2
+    for one, other in zip(found, truth, strict=True):
+        assert one.data.shape == other.data.shape
+        inside = other.data > 0.05 * other.data.max()
+        assert relative(np.abs(one.data[inside]), other.data[inside]) < bound
+        for name in ("field_of_view", "position", "read_dir", "slice", "image_index", "image_series_index"):
+            np.testing.assert_array_equal(one.head[name], other.head[name])
+        assert one.meta["GADGETRON_ImageProcessingHistory"] == ["FourierTransform", type(gadget).__name__]
