@@ -143,14 +143,14 @@ class MrdClient:
         self._watch()
         request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self._host}"}
         self._session = self._door.sessions.create(request, opening.header, self._from_session)
-        self._session.output_window = OUTPUT_WINDOW
+        self._session.output.window = OUTPUT_WINDOW
         if opening.rest:
             self._append(memoryview(opening.rest))
 
     def _append(self, data: memoryview) -> None:
         assert self._session is not None
         self._check_attached()
-        if self._session.ended:
+        if self._session.input.ended:
             self._n_late += len(data)
         else:
             self._session.append([data])
@@ -169,7 +169,7 @@ class MrdClient:
     def _end_input(self, reason: str) -> None:
         """Close the input where the client did not, so that the chain gives what it can of what came."""
         session = self._session
-        if session is None or session.over or session.ended:
+        if session is None or session.over or session.input.ended:
             return
         session.cut_off(reason)
 

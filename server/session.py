@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from echotrain.mrd import Close, HeaderText, encode
 from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, StreamError, error_from_code
 from echotrain.mrd.xml import parse_xml
 
-from .folder import SessionFolder, no_room
+from .folder import SessionFolder
+from .input_log import InputLog
+from .output_feed import OutputFeed
 from .pool import Worker
 from .settings import Settings
 from .wire import Credit, Done, Error, Message, Opened, Output
 
 Send = Callable[[Message, bytes], bool]
 """Sends a message with a payload (empty for none) to the client; False where that client cannot be reached."""
-
-SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
 
 
 class Session:
@@ -47,36 +44,12 @@ class Session:
         self.ready = False
         self.over = False
         """Whether the chain has given all that it will."""
-        self.output_window = settings.output_window
-        """How much output may be under way to the client [bytes]."""
-        self.ended = any(event["event"] == "ended" for event in folder.events())
-        """Whether the input is all there."""
-        self._cut_off = next((event["reason"] for event in folder.events() if event["event"] == "input cut off"), "")
-        """Why the input ends where it does, be it without a record that closes it."""
+        self.input = InputLog(folder, settings.input_window)
+        self.output = OutputFeed(folder.output, settings.output_window)
         self._result: Done | Error | None = None
         self.told = False
         """Whether the client was sent the result."""
         self._asleep_at = -1  # size of the input log that the worker has read, while it waits for more
-        self._output_end = 0
-        self._unacknowledged: deque[int] = deque()  # where records end in the output log
-        self._sendable: deque[int] = deque()  # those of them not yet sent
-        self._sent = 0
-        self._acknowledged = 0
-        self._output_file = -1
-        self._credit = 0
-        try:
-            header = encode(HeaderText(folder.header.read_bytes()))
-            self._input_file = os.open(folder.input, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise no_room(error, folder.path) from error
-        self.held = os.fstat(self._input_file).st_size
-        try:
-            folder.claim(self._input_file)
-            if self.held == 0:
-                self._write([header])
-        except EchotrainError:
-            os.close(self._input_file)
-            raise
 
     # -- from the client ------------------------------------------------------------------------------------------
 
@@ -89,17 +62,8 @@ class Session:
         """
         if not self.ready:
             raise ProtocolError("data came before the session was opened; wait for `opened`")
-        if self.ended:
-            raise ProtocolError("data came after the end of the scan")
-        if offset > self.held:
-            raise ProtocolError(f"bytes {self.held} to {offset} of the input are missing; send again from {self.held}")
-        if offset > self._credit:
-            raise ProtocolError(f"data at {offset} is beyond the credit of {self._credit}; wait for `credit`")
-        new = []
-        for payload in payloads:
-            new.append(memoryview(payload)[max(0, self.held - offset) :])
-            offset += len(payload)
-        self.append(new)
+        self.input.append_at(offset, payloads)
+        self._note_input()
 
     def append(self, parts: Sequence[Any]) -> None:
         """Append bytes that follow on what is held.
@@ -107,23 +71,17 @@ class Session:
         Raises:
             StorageError: where they cannot be written.
         """
-        self._write(parts)
-        self._wake_worker()
-        if self.ready and self._credit - self.held < self._settings.input_window // 2:
-            self._grant()
+        self.input.append(parts)
+        self._note_input()
 
     def end(self, offset: int) -> None:
-        """Close the input.
+        """Close the input log, which must hold `offset` bytes.
 
         Raises:
-            ProtocolError: where not all of it is held.
+            ProtocolError: where it holds more or less.
+            StorageError: where the record that closes it cannot be written.
         """
-        if self.ended:
-            return
-        if offset != self.held:
-            raise ProtocolError(f"the scan ends at {offset}, but {self.held} bytes are held; send again from there")
-        self._write([encode(Close())])
-        self._note_end()
+        self.input.end(offset)
         self._wake_worker()
 
     def cut_off(self, reason: str) -> None:
@@ -131,24 +89,19 @@ class Session:
 
         The worker knows whether the end had come before, and says so to the client where it had not.
         """
-        if not self.ended:
-            self.ended, self._cut_off = True, reason
-            self.folder.write_event("input cut off", bytes=self.held, reason=reason)
-            self._wake_worker()
+        self.input.cut(reason)
+        self._wake_worker()
 
     def acknowledge(self, offset: int) -> None:
         """Note that the client holds the output up to `offset`."""
-        self._acknowledged = min(max(self._acknowledged, offset), self._sent)
-        while self._unacknowledged and self._unacknowledged[0] <= self._acknowledged:
-            self._unacknowledged.popleft()
+        self.output.acknowledge(offset)
         self._forward()
 
     def attach(self, send: Send) -> None:
         """Go on with a client that came back: say what is held, and send what it did not acknowledge."""
         self.send = send
-        self._sent = self._acknowledged
         self.told = False
-        self._sendable = self._unacknowledged.copy()
+        self.output.rewind()
         if self.ready or self.over:
             self._grant(Opened)
         self._forward()
@@ -174,13 +127,13 @@ class Session:
             case ["output", size]:
                 self._take_output(size)
             case ["closed"]:
-                self._note_end()
+                self.input.note_end()
             case ["ready"]:
                 self.ready = True
                 self._grant(Opened)
             case ["done", size, statistics]:
                 self._take_output(size)
-                self._finish(Done(self.id, {**statistics, "input_bytes": self.held, "output_bytes": size}))
+                self._finish(Done(self.id, {**statistics, "input_bytes": self.input.held, "output_bytes": size}))
                 self.folder.write_event("done", **statistics)
             case ["error", code, text, gadget, detail]:
                 self.fail(error_from_code(code, text, gadget=gadget, detail=detail))
@@ -200,51 +153,35 @@ class Session:
         """Let go of the worker, the client and the files; the folder stays."""
         self._end_worker()
         self.send = None
-        for file in (self._input_file, self._output_file):
-            if file >= 0:
-                os.close(file)
-        self._input_file = self._output_file = -1
+        self.input.close()
+        self.output.close()
         if not self.over:
             self.folder.write_event("left", reason=reason)
 
     @property
     def settled(self) -> bool:
         """Whether the client was told of an error, or holds all output, so that there is nothing more to do."""
-        return self.told and (isinstance(self._result, Error) or not self._unacknowledged)
+        return self.told and (isinstance(self._result, Error) or self.output.all_acknowledged)
 
     # -- within ---------------------------------------------------------------------------------------------------
 
-    def _write(self, parts: Sequence[Any]) -> None:
-        size = sum(map(len, parts))
-        try:
-            written = os.writev(self._input_file, parts)
-            if written < size:  # as when a disk is nearly full; what is left says why
-                rest = memoryview(b"".join(parts))[written:]
-                while rest:
-                    rest = rest[os.write(self._input_file, rest) :]
-        except OSError as error:
-            os.ftruncate(self._input_file, self.held)  # no half record stays
-            raise no_room(error, self.folder.path) from error
-        self.held += size
-
-    def _note_end(self) -> None:
-        if not self.ended or self._cut_off:  # which it was only after its end had come
-            self.ended, self._cut_off = True, ""
-            self.folder.write_event("ended", bytes=self.held)
+    def _note_input(self) -> None:
+        self._wake_worker()
+        if self.ready and self.input.credit_is_low:
+            self._grant()
 
     def _wake_worker(self) -> None:
-        if self.worker and self._asleep_at >= 0 and (self.held > self._asleep_at or self.ended):
+        if self.worker and self._asleep_at >= 0 and (self.input.held > self._asleep_at or self.input.ended):
             self._asleep_at = -1
-            self.worker.send(self._cut_off or self.ended)
+            self.worker.send(self.input.cut_off or self.input.ended)
 
     def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
-        self._credit = self.held + self._settings.input_window
-        self.tell(kind(self.id, self.held, self._credit))
+        self.tell(kind(self.id, self.input.held, self.input.grant()))
 
     def remind(self) -> None:
         """Say the credit once more, which shows whether the client is there."""
         if self.ready:
-            self.tell(Credit(self.id, self.held, self._credit))
+            self.tell(Credit(self.id, self.input.held, self.input.credit))
 
     def tell(self, message: Message, payload: bytes = b"") -> bool:
         """Send to the client; where it cannot be reached, note that it is away."""
@@ -258,45 +195,25 @@ class Session:
         return False
 
     def _take_output(self, size: int) -> None:
-        if size > self._output_end:
-            self._output_end = size
-            self._unacknowledged.append(size)
-            self._sendable.append(size)
-            self._forward()
+        self.output.grow(size)
+        self._forward()
 
     def _forward(self) -> None:
         """Send as much output as the window allows, and the result when all is sent."""
-        while self.send and self._sendable and self._sent - self._acknowledged < self.output_window:
-            count, end = 0, self._sent
-            while self._sendable and (not count or self._sendable[0] - self._sent <= SENT_AT_ONCE):
-                end = self._sendable.popleft()
-                count += 1
-            try:
-                if self.tell(Output(self.id, self._sent, count), self._read_output(end)):
-                    self._sent = end
-            except (OSError, StreamError) as error:
-                self._lose_output(error)
-                return
-        if self._result and not self.told and not self._sendable:
+        try:
+            while self.send and (message := self.output.next()):
+                offset, count, data = message
+                if self.tell(Output(self.id, offset, count), data):
+                    self.output.note_sent(offset, count, data)
+        except (OSError, StreamError) as error:
+            self._lose_output(error)
+            return
+        if self._result and not self.told and self.output.all_sent:
             self.told = self.tell(self._result)
-
-    def _read_output(self, end: int) -> bytes:
-        """The output log from where it was sent to up to `end`."""
-        if self._output_file < 0:
-            self._output_file = os.open(self.folder.output, os.O_RDONLY)
-        parts: list[bytes] = []
-        start = self._sent
-        while start < end:
-            parts.append(os.pread(self._output_file, end - start, start))  # at most 2 GiB at a time
-            if not parts[-1]:
-                raise OSError(f"it ends at byte {start}")
-            start += len(parts[-1])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _lose_output(self, reason: Exception) -> None:
         """Tell the client that its output is gone, as when someone deleted the session, or damaged; others go on."""
-        self._sendable.clear()
-        self._unacknowledged.clear()
+        self.output.drop()
         error = StorageError(f"the output of session {self.id} cannot be read any more: {reason}")
         if not self.over:
             self.fail(error)
@@ -307,7 +224,7 @@ class Session:
     def _finish(self, result: Done | Error) -> None:
         self.over = True
         self._result = result
-        self.folder.let_go(self._input_file)
+        self.input.let_go()
         self._end_worker()
         self._forward()
 
@@ -327,7 +244,7 @@ class Session:
             how = f"was killed by signal {-code}"
         names = self._running_gadgets()
         log = _tail(self.folder)
-        kept = f"all {self.held} bytes of input are kept; `echotrain sessions retry {self.id}` runs them again"
+        kept = f"all {self.input.held} bytes of input are kept; `echotrain sessions retry {self.id}` runs them again"
         return GadgetError(
             f"the worker process {how} while it ran {names or 'no gadget'}; {kept}", gadget=names, detail=log
         )

@@ -77,7 +77,7 @@ class Sessions:
     def look_around(self, now: float) -> None:
         """Let go of sessions that are over or whose client has gone, and notice workers and clients that have."""
         for session in list(self._running.values()):
-            at_work = session.ended and not session.over  # which ends by itself, whoever waits for it
+            at_work = session.input.ended and not session.over  # which ends by itself, whoever waits for it
             if session.settled:
                 self.leave(session)
             elif session.send is None and not at_work and now - session.quiet_since > self._settings.patience:
@@ -95,7 +95,7 @@ class Sessions:
         self._pool.close()
 
     def _run(self, session: Session) -> Session:
-        session.folder.write_event("opened", held=session.held)
+        session.folder.write_event("opened", held=session.input.held)
         self._running[session.id] = session
         self._waiting.append(session)
         self._assign()

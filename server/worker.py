@@ -51,6 +51,7 @@ from .folder import SessionFolder, no_room
 from .information import answered
 from .log_reader import LogReader
 from .noise_store import noise_store
+from .output_log import OutputLog
 from .prepare import prepare_chain
 from .session_noise import SessionNoise
 from .settings import Settings
@@ -125,7 +126,7 @@ class _Run:
         self._send("ready")
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
-            self._output = _OutputLog(self._folder, header)
+            self._output = OutputLog(self._folder, header)
             for note in self._notes:
                 self._write(Text(note))
             intake.start()
@@ -262,23 +263,3 @@ def _running_marks(folder: SessionFolder) -> mmap.mmap:
     folder.running.write_bytes(bytes(2))
     with folder.running.open("r+b") as file:
         return mmap.mmap(file.fileno(), 2)
-
-
-class _OutputLog:
-    """The output log, opened with the scan's header so that it is an MRD stream by itself."""
-
-    def __init__(self, folder: SessionFolder, header: Header) -> None:
-        self._folder = folder
-        self._file = folder.output.open("wb", buffering=0)
-        self.size = 0
-        self.write(HeaderText(header.xml))
-
-    def write(self, item: Item) -> None:
-        data = memoryview(encode(item))
-        try:
-            while data:
-                written = self._file.write(data) or 0
-                self.size += written
-                data = data[written:]
-        except OSError as error:
-            raise no_room(error, self._folder.path) from error

@@ -8,7 +8,7 @@ import pytest
 
 from echotrain.mrd import Close, HeaderText, Text, encode
 from echotrain.mrd.errors import ConfigError, ProtocolError, SessionError, StorageError, StreamError
-from echotrain.server import session as session_module
+from echotrain.server import input_log, output_feed
 from echotrain.server.folder import create_session
 from echotrain.server.session import Session
 from echotrain.server.settings import Settings
@@ -118,7 +118,7 @@ def test_data_is_appended_as_it_comes_and_in_runs(opened):
     setup.session.receive(START, [b"one"])
     setup.session.receive(START + 3, [b"two", b"", b"three"])
     assert setup.input == BEGINNING + b"onetwothree"
-    assert setup.session.held == START + 11
+    assert setup.session.input.held == START + 11
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_is_held_already_is_not_appended_again(opened, offset, parts):
     setup.session.receive(START + offset, parts)
     end = max(6, offset + sum(map(len, parts)))
     assert setup.input == BEGINNING + b"onetwothree"[:end]
-    assert setup.session.held == START + end
+    assert setup.session.input.held == START + end
 
 
 def test_a_gap_is_refused_with_where_to_go_on(opened):
@@ -219,7 +219,7 @@ def test_no_more_output_is_under_way_than_the_window_allows(opened):
 
 
 def test_output_that_waited_is_sent_in_larger_messages_of_whole_records(opened, monkeypatch):
-    monkeypatch.setattr(session_module, "SENT_AT_ONCE", 10)
+    monkeypatch.setattr(output_feed, "SENT_AT_ONCE", 10)
     setup = opened(output_window=1)
     for data in (b"a", b"bbbb", b"cccccc", b"d" * 30, b"e"):
         setup.make_output(data)
@@ -298,10 +298,10 @@ def test_a_session_taken_up_again_holds_what_it_held(opened):
     setup.session.end(START + 4)
     setup.session.leave("")
     again = Session(setup.folder, setup.settings, FakeClient())
-    assert again.held == START + 4 + len(encode(Close()))
+    assert again.input.held == START + 4 + len(encode(Close()))
     again.ready = True
     with pytest.raises(ProtocolError, match="after the end"):
-        again.receive(again.held, [b"x"])
+        again.receive(again.input.held, [b"x"])
     again.leave("")
 
 
@@ -336,13 +336,13 @@ def test_a_write_that_fails_leaves_no_half_record(opened, monkeypatch):
         real(file, [parts[0][:1]])
         raise OSError(28, "No space left on device")
 
-    real = session_module.os.writev
-    monkeypatch.setattr(session_module.os, "writev", full)
+    real = input_log.os.writev
+    monkeypatch.setattr(input_log.os, "writev", full)
     with pytest.raises(StorageError, match="No space left on device"):
         setup.session.receive(START, [b"data"])
     monkeypatch.undo()
     assert setup.input == BEGINNING
-    assert setup.session.held == START
+    assert setup.session.input.held == START
 
 
 def test_output_that_cannot_be_read_ends_the_session_alone(opened):
@@ -384,7 +384,7 @@ def test_a_session_that_cannot_be_begun_leaves_no_file_open(tmp_path, monkeypatc
 
     folder = create_session(tmp_path, {}, HEADER)
     before = len(list(Path("/proc/self/fd").iterdir()))
-    monkeypatch.setattr(session_module.os, "writev", full)
+    monkeypatch.setattr(input_log.os, "writev", full)
     with pytest.raises(StorageError, match="No space left on device"):
         Session(folder, Settings(sessions=tmp_path), FakeClient())
     folder.header.unlink()

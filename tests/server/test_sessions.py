@@ -40,7 +40,7 @@ class RunningSession(SimpleNamespace):
     ],
 )
 def test_a_client_that_went_away_has_a_while_to_come_back(ended, over, after, left):
-    session = RunningSession(ended=ended, over=over)
+    session = RunningSession(input=SimpleNamespace(ended=ended), over=over)
     sessions = Sessions(Settings(patience=60.0), loop=None)
     sessions._running[session.id] = session
     sessions.look_around(GONE_AT + after)

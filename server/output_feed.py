@@ -1,0 +1,93 @@
+"""A session's output log on its way to a client: what may be sent, what was, and what the client holds."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from pathlib import Path
+
+SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
+
+
+class OutputFeed:
+    """Whole records of the log in messages, at most `window` bytes ahead of what the client acknowledged."""
+
+    def __init__(self, path: Path, window: int) -> None:
+        self.window = window
+        """How much may be under way to the client [bytes]."""
+        self._path = path
+        self._file = -1
+        self._end = 0
+        self._unacknowledged: deque[int] = deque()  # where records end
+        self._sendable: deque[int] = deque()  # those of them not yet sent
+        self._sent = 0
+        self._acknowledged = 0
+
+    @property
+    def all_sent(self) -> bool:
+        return not self._sendable
+
+    @property
+    def all_acknowledged(self) -> bool:
+        return not self._unacknowledged
+
+    def grow(self, size: int) -> None:
+        """Note that the log holds whole records up to `size`."""
+        if size > self._end:
+            self._end = size
+            self._unacknowledged.append(size)
+            self._sendable.append(size)
+
+    def acknowledge(self, offset: int) -> None:
+        """Note that the client holds the log up to `offset`."""
+        self._acknowledged = min(max(self._acknowledged, offset), self._sent)
+        while self._unacknowledged and self._unacknowledged[0] <= self._acknowledged:
+            self._unacknowledged.popleft()
+
+    def rewind(self) -> None:
+        """Send what was not acknowledged again, to a client that came back."""
+        self._sent = self._acknowledged
+        self._sendable = self._unacknowledged.copy()
+
+    def drop(self) -> None:
+        """Send nothing more."""
+        self._sendable.clear()
+        self._unacknowledged.clear()
+
+    def next(self) -> tuple[int, int, bytes] | None:
+        """Offset, number of records and bytes of the next message, or None where nothing may be sent now.
+
+        Raises:
+            OSError: where the log cannot be read.
+        """
+        if not self._sendable or self._sent - self._acknowledged >= self.window:
+            return None
+        count, end = 0, self._sent
+        while count < len(self._sendable) and (not count or self._sendable[count] - self._sent <= SENT_AT_ONCE):
+            end = self._sendable[count]
+            count += 1
+        return self._sent, count, self._read(end)
+
+    def note_sent(self, offset: int, count: int, data: bytes) -> None:
+        """Note that a message which `next` gave is under way."""
+        for _ in range(count):
+            self._sendable.popleft()
+        self._sent = offset + len(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _read(self, end: int) -> bytes:
+        if self._file < 0:
+            self._file = os.open(self._path, os.O_RDONLY)
+        parts: list[bytes] = []
+        start = self._sent
+        while start < end:
+            parts.append(os.pread(self._file, end - start, start))  # at most 2 GiB at a time
+            if not parts[-1]:
+                raise OSError(f"it ends at byte {start}")
+            start += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
