@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from echotrain.mrd import Close, HeaderText, Item, decode, encode
+from echotrain.mrd import Close, HeaderText, Item, Text, decode, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, error_from_code
 from echotrain.server.wire import (
     Abort,
@@ -20,6 +20,7 @@ from echotrain.server.wire import (
     End,
     Error,
     Message,
+    Notice,
     Open,
     Opened,
     Output,
@@ -94,6 +95,8 @@ class ScanProtocol:
                 self._take(message.offset, frames[1])
             case Done():
                 self.done, self.statistics = True, message.statistics
+            case Notice():
+                self.items.append((Text(f"warning: {message.message}"), 0))
             case Error():
                 self.error = error_from_code(
                     message.code, message.message, gadget=message.gadget, detail=message.detail

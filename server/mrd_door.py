@@ -17,7 +17,7 @@ from .mrd_opening import Opening
 from .session import Session
 from .sessions import Sessions, our_fault
 from .settings import Settings
-from .wire import Done, Error, Message, Output
+from .wire import Done, Error, Message, Notice, Output
 
 RECEIVED_AT_ONCE = 1 << 20
 OPENING_AT_ONCE = 1 << 16  # of a client in its opening, which is decoded here
@@ -182,6 +182,8 @@ class MrdClient:
         match message:
             case Output(offset=offset):
                 self._send_output(offset, payload)
+            case Notice(message=words):
+                self.say(Text(f"warning: {words}"))
             case Error(session=session, message=words, gadget=gadget):
                 self._tell_rest()
                 self.say(Text(f"error: {gadget + ': ' if gadget else ''}{words} (session {session})"))

@@ -31,6 +31,8 @@ class Open:
     """Words for people, shown in lists of sessions."""
     session: str = ""
     """The session to go on with; empty for a new one."""
+    received: int = 0
+    """How much of the output a client that goes on holds already [bytes]."""
     protocol: int = PROTOCOL_VERSION
 
 
@@ -70,7 +72,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Server: the chain stands; data may come from `offset` on."""
+    """Server: data may come from `offset` on; said again in a session, it asks for all from there once more."""
 
     session: str
     offset: int
@@ -104,6 +106,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Server: words for people about a session that goes on, such as that it waits for room on a disk."""
+
+    session: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Error:
     """Server: what went wrong. A `protocol` error refuses one message and leaves the session as it was."""
 
@@ -119,10 +129,10 @@ class Error:
         return cls(session, error.code, error.message, error.gadget, error.detail)
 
 
-Message = Open | Data | End | Abort | Ack | Opened | Credit | Output | Done | Error
+Message = Open | Data | End | Abort | Ack | Opened | Credit | Output | Done | Notice | Error
 
 _CLASSES: dict[str, type[Message]] = {
-    cls.__name__.lower(): cls for cls in (Open, Data, End, Abort, Ack, Opened, Credit, Output, Done, Error)
+    cls.__name__.lower(): cls for cls in (Open, Data, End, Abort, Ack, Opened, Credit, Output, Done, Notice, Error)
 }
 _NAMES = {cls: name for name, cls in _CLASSES.items()}
 _FIELDS = {cls: {f.name: f for f in dataclasses.fields(cls)} for cls in _NAMES}
