@@ -66,7 +66,7 @@ def adaptive_coil_maps(images: Array, width: int = 5, iterations: int = 5) -> Ar
             _box_sum(weight * group, width, out)
         norm = root_sum_of_squares(maps).clamp_min_(tiny)
         combined = _combine(channels, maps).div_(norm)
-    return as_given(maps.div_(norm), images)
+    return as_given(maps.mul_(norm.reciprocal()), images)  # a complex division is slow
 
 
 def smooth_images(calibration: Array, centre: Sequence[int], shape: Sequence[int]) -> Array:

@@ -16,6 +16,7 @@ from .calibration_lines import block_without_gaps
 from .coils import adaptive_coil_maps, smooth_images
 from .grappa_weights import GrappaWeights, g_factor, grappa_unmixing, grappa_weights
 from .sampling import Lattice, dense_block, without_gaps
+from .tensors import side_by_side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +49,10 @@ class Calibrated:
         iterations: int,
     ) -> Calibrated:
         """Calibrate by a block of lines around `centre`; `shape` (z, y, x) is that of images."""
-        weights = grappa_weights(block, lattice.acceleration, kernel, regularization, lattice.shift)
-        maps = adaptive_coil_maps(smooth_images(block, centre, shape), width, iterations)
+        maps, weights = side_by_side(
+            lambda: adaptive_coil_maps(smooth_images(block, centre, shape), width, iterations),
+            lambda: grappa_weights(block, lattice.acceleration, kernel, regularization, lattice.shift),
+        )
         return cls(calibration, lattice.steps, weights, maps, grappa_unmixing(weights, maps))
 
     @property
