@@ -38,7 +38,7 @@ class ImageWriter:
         self._path = Path(path)
         self._group = group
         self._header_xml = header_xml
-        self._variables: dict[tuple[Any, ...], h5py.Group] = {}
+        self._rows: ImageRows | None = None
         self._replacing = replacing(self._path)
 
     def __enter__(self) -> ImageWriter:
@@ -59,19 +59,10 @@ class ImageWriter:
             StorageError: where it cannot be written.
             DataError: where it has no pixels.
         """
-        if not image.data.size:
-            raise DataError(f"an image of shape {image.data.shape} has no pixels and cannot be stored")
-        attributes = meta_xml(image.meta)
-        head = image.described()
-        head["attribute_string_len"] = len(attributes)
-        pixels = np.ascontiguousarray(image.data)
-        pixels = pixels.view(PIXELS.get(pixels.dtype, pixels.dtype))
         with storage_errors(self._path, "written"):
-            variable = self._variable(int(head["image_series_index"]), pixels)
-            row = len(variable["header"])
-            for name, value in (("data", pixels), ("header", head), ("attributes", attributes)):
-                variable[name].resize(row + 1, axis=0)
-                variable[name][row] = value
+            if self._rows is None:
+                self._rows = ImageRows(self._scan())
+            self._rows.write(image)
 
     def _scan(self) -> h5py.Group:
         """The group of everything, with the scan's header."""
@@ -80,12 +71,39 @@ class ImageWriter:
             write_header(group, self._header_xml)
         return group
 
+
+class ImageRows:
+    """The images of a group, one variable for each shape and type of a series."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self._variables: dict[tuple[Any, ...], h5py.Group] = {}
+
+    def write(self, image: Image) -> None:
+        """Append one image to its series.
+
+        Raises:
+            DataError: where it has no pixels.
+        """
+        if not image.data.size:
+            raise DataError(f"an image of shape {image.data.shape} has no pixels and cannot be stored")
+        attributes = meta_xml(image.meta)
+        head = image.described()
+        head["attribute_string_len"] = len(attributes)
+        pixels = np.ascontiguousarray(image.data)
+        pixels = pixels.view(PIXELS.get(pixels.dtype, pixels.dtype))
+        variable = self._variable(int(head["image_series_index"]), pixels)
+        row = len(variable["header"])
+        for name, value in (("data", pixels), ("header", head), ("attributes", attributes)):
+            variable[name].resize(row + 1, axis=0)
+            variable[name][row] = value
+
     def _variable(self, series: int, pixels: NDArray[Any]) -> h5py.Group:
         key = (series, pixels.shape, pixels.dtype)
         if key not in self._variables:
             n_same = sum(other[0] == series for other in self._variables)
             name = f"image_{series}" if not n_same else f"image_{series}_{n_same + 1}"
-            variable = self._scan().create_group(name)
+            variable = self._group.create_group(name)
             chunk = pixels.shape if pixels.nbytes <= MAX_CHUNK_BYTES else (1, 1, *pixels.shape[2:])
             limits = (None, *pixels.shape)
             variable.create_dataset("data", (0, *pixels.shape), pixels.dtype, maxshape=limits, chunks=(1, *chunk))

@@ -34,19 +34,38 @@ def write_acquisitions(
         with storage_errors(path, "written"):
             found = file.create_group(group)
             write_header(found, header_xml)
-            lines = _Rows(found, "data", ACQUISITION_ROW)
-            waveforms = _Rows(found, "waveforms", WAVEFORM_ROW)
+            lines = LineRows(found)
         for item in items:
             with storage_errors(path, "written"):
-                if isinstance(item, Waveforms):
-                    waveforms.append(item.head, data=item.data)
-                else:
-                    _check(item)
-                    samples = np.ascontiguousarray(item.data, "<c8").view("<f4")
-                    lines.append(item.head, data=samples, traj=item.trajectory)
+                lines.write(item)
         with storage_errors(path, "written"):
             lines.flush()
-            waveforms.flush()
+
+
+class LineRows:
+    """The lines and waveforms of a group, written in blocks."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._lines = _Rows(group, "data", ACQUISITION_ROW)
+        self._waveforms = _Rows(group, "waveforms", WAVEFORM_ROW)
+
+    def write(self, item: Acquisitions | Waveforms) -> None:
+        """Append a batch of either.
+
+        Raises:
+            DataError: where a line's header says another shape than its data has.
+        """
+        if isinstance(item, Waveforms):
+            self._waveforms.append(item.head, data=item.data)
+        else:
+            _check(item)
+            samples = np.ascontiguousarray(item.data, "<c8").view("<f4")
+            self._lines.append(item.head, data=samples, traj=item.trajectory)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        self._lines.flush()
+        self._waveforms.flush()
 
 
 def write_header(group: h5py.Group, xml: bytes | str) -> None:
