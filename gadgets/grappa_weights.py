@@ -20,7 +20,7 @@ from echotrain.mrd.errors import DataError
 
 from .fourier import centred_fft, centred_ifft
 from .sampling import sampling_lattice
-from .tensors import Array, as_given, as_tensor
+from .tensors import Array, as_given, as_tensor, side_by_side
 
 BLOCK = 1 << 17  # coefficients worked on at once, so that they stay in the cache
 
@@ -71,10 +71,20 @@ def grappa_weights(
     n_kx, n_ky, n_kz = (*kernel, 3)[:3]
     if lines.shape[1] == 1 and steps[1] == 1:
         n_kz = 1
-    sources = _grid(_around(n_kz, steps[1]), _around(n_ky, steps[0]))
+    sources = _grid(around(n_kz, steps[1]), around(n_ky, steps[0]))
     shifts = sources[:, 0] // steps[1] * shift
     sources[:, 1] += (shifts + steps[0] // 2) % steps[0] - steps[0] // 2  # the nearest ones of each plane
     targets = _grid(np.arange(steps[1]), np.arange(steps[0]))[1:]
+    return fitted_weights(lines, sources, targets, n_kx, regularization, steps)
+
+
+def fitted_weights(
+    lines: Tensor, sources: Offsets, targets: Offsets, n_kx: int, regularization: float, steps: tuple[int, int]
+) -> GrappaWeights:
+    """Weights of the lines at `sources` for those at `targets`, offsets along kz and ky from any line. Shape (n, 2).
+
+    The rest is as in `grappa_weights`, and raises as it does.
+    """
     if regularization < len(sources) * len(lines) * n_kx * np.finfo(np.float32).eps:
         lines = lines.to(torch.complex128)  # rounding would outweigh it
     normal, right = (part.to(torch.complex128) for part in _normal_equations(lines, sources, targets, n_kx))
@@ -85,8 +95,8 @@ def grappa_weights(
     factor, failed = torch.linalg.cholesky_ex(normal)
     if failed:
         raise DataError(
-            f"the weights of a kernel of {n_kx} x {n_ky} are not determined by the calibration lines; raise "
-            f"regularization, which is {regularization:g}"
+            f"the weights of a kernel of {n_kx} samples of {len(sources)} lines are not determined by the calibration "
+            f"lines; raise regularization, which is {regularization:g}"
         )
     n_channels = lines.shape[0]
     solved = torch.cholesky_solve(right, factor).to(torch.complex64)
@@ -97,7 +107,7 @@ def grappa_weights(
     return GrappaWeights(torch.cat([own, fitted.flatten(0, 1)]).contiguous(), distances, steps)
 
 
-def _around(n: int, step: int) -> Offsets:
+def around(n: int, step: int) -> Offsets:
     """`n` acquired lines around those missing after line 0."""
     return (np.arange(n) - (n - 1) // 2) * step
 
@@ -184,14 +194,21 @@ def grappa_unmixing(weights: GrappaWeights, maps: Array) -> Array:
     waves_x = _waves(_taps(weights), n_x).to(maps_zyx)
     unmixing = torch.zeros_like(maps_zyx)
     rows = max(1, BLOCK // (n_channels * n_x))
-    for z, y in product(range(n_z), range(0, n_y, rows)):
-        waves = waves_z[:, z, None] * waves_y[:, y : y + rows]
-        kernels = torch.matmul(waves.mT, values.flatten(1)).view(-1, n_channels * len(waves_x), n_channels)
-        # What the maps make of each kernel is summed before it is spread along x, where a kernel has few samples.
-        parts = torch.matmul(kernels, maps_zyx[:, z, y : y + rows].transpose(0, 1).conj())
-        total = unmixing[:, z, y : y + rows].transpose(0, 1)  # (y, taken, x)
-        for part, wave in zip(parts.view(len(parts), len(waves_x), n_channels, n_x).unbind(1), waves_x, strict=True):
-            torch.addcmul(total, part, wave, out=total)
+
+    def fill(places: Sequence[tuple[int, int]]) -> None:
+        for z, y in places:
+            waves = waves_z[:, z, None] * waves_y[:, y : y + rows]
+            kernels = torch.matmul(waves.mT, values.flatten(1)).view(-1, n_channels * len(waves_x), n_channels)
+            # What the maps make of each kernel is summed before it is spread along x, where a kernel has few samples.
+            parts = torch.matmul(kernels, maps_zyx[:, z, y : y + rows].transpose(0, 1).conj())
+            total = unmixing[:, z, y : y + rows].transpose(0, 1)  # (y, taken, x)
+            for part, wave in zip(
+                parts.view(len(parts), len(waves_x), n_channels, n_x).unbind(1), waves_x, strict=True
+            ):
+                torch.addcmul(total, part, wave, out=total)
+
+    places = list(product(range(n_z), range(0, n_y, rows)))
+    side_by_side(lambda: fill(places[::2]), lambda: fill(places[1::2]))
     return as_given(unmixing.reshape(maps.shape), maps)
 
 
