@@ -17,6 +17,11 @@ from typing import Any
 
 from echotrain.mrd.errors import SessionError, StorageError
 
+from .logs import log_event
+
+REMOVED = ".removed"
+"""How the hidden names end of sessions that are being removed."""
+
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 
 
@@ -80,7 +85,11 @@ class SessionFolder:
             raise SessionError(f"session {self.id} cannot be read: {error}") from error
 
     def write_event(self, event: str, **details: Any) -> None:
-        """Append to `events.jsonl`; a full disk must not keep an error from the client, so failure is let go."""
+        """Append to `events.jsonl`; a full disk must not keep an error from the client, so failure is let go.
+
+        The log of the server says it as well.
+        """
+        log_event(self.id, event, details)
         line = json.dumps({"time": time.time(), "event": event, **details}).encode() + b"\n"
         try:
             with (self.path / "events.jsonl").open("ab", buffering=0) as file:
@@ -102,7 +111,7 @@ class SessionFolder:
         """Keep other processes from running this session, by its open input log, until that is closed or let go of.
 
         Raises:
-            SessionError: where another one runs it.
+            SessionError: where another one runs it, or has removed it.
         """
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,15 +119,37 @@ class SessionFolder:
             raise SessionError(f"session {self.id} runs at this moment; wait until it is over") from error
         except OSError:
             return  # a file system that knows no locks keeps nobody
+        if not self.path.is_dir():
+            raise SessionError(f"session {self.id} was removed")
 
     def let_go(self, file: int) -> None:
         """Let other processes run this session, which is over."""
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from running this session meanwhile.
+
+        Raises:
+            SessionError: where another one runs it, or has removed it.
+        """
+        try:
+            file = self.input.open("rb")
+        except OSError as error:
+            if not self.path.is_dir():
+                raise SessionError(f"session {self.id} was removed") from error
+            yield  # it never came to run
+            return
+        with file:
+            self.claim(file.fileno())
+            yield
+
     def delete(self) -> None:
-        """Remove the session with all it holds."""
-        shutil.rmtree(self.path)
+        """Remove the session with all it holds; to others it is gone at once."""
+        removed = self.path.with_name(f".{self.id}{REMOVED}")
+        self.path.rename(removed)
+        shutil.rmtree(removed)
 
 
 def create_session(root: Path, request: dict[str, Any], header: bytes) -> SessionFolder:
