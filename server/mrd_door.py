@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import select
 import socket
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from .mrd_opening import Opening
 from .session import Session
 from .sessions import Sessions, our_fault
 from .settings import Settings
-from .wire import Done, Error, Message, Notice, Output
+from .wire import Done, Error, Message, Notice, Opened, Output
 
 RECEIVED_AT_ONCE = 1 << 20
 OPENING_AT_ONCE = 1 << 16  # of a client in its opening, which is decoded here
@@ -94,6 +95,7 @@ class MrdClient:
         self._farewell = False  # all is said, though it may not be sent
         self._shut = False  # all is sent
         self._n_late = self._n_left_out = 0
+        self._held_back = b""  # received, and without room on the disk; nothing more is received meanwhile
         self._watch()
 
     # -- from the client ------------------------------------------------------------------------------------------
@@ -122,6 +124,9 @@ class MrdClient:
                 return
             self._heard = time.monotonic()
             self._take(buffer[:size])
+            if self._held_back:
+                self._watch()
+                return
             if size < RECEIVED_AT_ONCE // 2:  # most likely nothing more is there
                 return
 
@@ -146,14 +151,24 @@ class MrdClient:
         self._session.output.window = OUTPUT_WINDOW
         if opening.rest:
             self._append(memoryview(opening.rest))
+            self._watch()
 
     def _append(self, data: memoryview) -> None:
         assert self._session is not None
         self._check_attached()
         if self._session.input.ended:
             self._n_late += len(data)
-        else:
-            self._session.append([data])
+        elif not self._session.append([data]):
+            self._held_back = bytes(data)
+
+    def _go_on(self) -> None:
+        """Append what found no room, since there may be some now."""
+        data, self._held_back = self._held_back, b""
+        try:
+            self._append(memoryview(data))
+        except Exception as error:
+            self._fail(error)
+        self._watch()
 
     def _hear_the_end(self) -> None:
         """The client sends no more; it may still read."""
@@ -182,6 +197,8 @@ class MrdClient:
         match message:
             case Output(offset=offset):
                 self._send_output(offset, payload)
+            case Opened() if self._held_back:
+                self._go_on()
             case Notice(message=words):
                 self.say(Text(f"warning: {words}"))
             case Error(session=session, message=words, gadget=gadget):
@@ -273,6 +290,11 @@ class MrdClient:
             if self._shut:
                 if now - max(self._sent, self._heard) > self._settings.patience:
                     self.drop()
+            elif self._held_back:
+                if not self._gone():
+                    self._heard = now
+                elif now - self._heard > self._settings.patience:
+                    self._lose("the client's connection broke while the disk was full")
             elif self._to_send:
                 if now - self._sent > idle:
                     self._lose(f"the client took nothing for {idle:g} s")
@@ -285,6 +307,12 @@ class MrdClient:
                 self._end_input(f"nothing came for {idle:g} s")
         except Exception as error:
             self._fail(error)
+
+    def _gone(self) -> bool:
+        """Whether the connection is broken, which does not show while nothing is received."""
+        state = select.poll()
+        state.register(self._socket, 0)
+        return bool(state.poll(0))
 
     def stop(self) -> None:
         """Close the connection now, with the words that wait to be sent."""
@@ -322,6 +350,7 @@ class MrdClient:
     def _part(self) -> None:
         """Close once all is sent; what the client still sends is received, so that it is not cut off, and dropped."""
         self._opening = None
+        self._held_back = b""
         self._farewell = True
         self.say(Close())
 
@@ -340,7 +369,7 @@ class MrdClient:
     def _watch(self) -> None:
         if self._socket.fileno() >= 0:
             asking = self._opening is not None and self._to_send  # who asks takes the answers before asking more
-            reads = 0 if self._deaf or asking else READ
+            reads = 0 if self._deaf or asking or self._held_back else READ
             writes = WRITE if self._to_send or (self._farewell and not self._shut) else 0
             self._loop.watch(self._socket.fileno(), self._ready, reads | writes)
 

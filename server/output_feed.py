@@ -17,7 +17,7 @@ class OutputFeed:
         """How much may be under way to the client [bytes]."""
         self._path = path
         self._file = -1
-        self._end = 0
+        self._end = self._safe = 0
         self._unacknowledged: deque[int] = deque()  # where records end
         self._sendable: deque[int] = deque()  # those of them not yet sent
         self._sent = 0
@@ -37,6 +37,10 @@ class OutputFeed:
             self._end = size
             self._unacknowledged.append(size)
             self._sendable.append(size)
+
+    def release(self, size: int) -> None:
+        """Note that the log is safe on disk up to `size`, and may be sent."""
+        self._safe = max(self._safe, size)
 
     def acknowledge(self, offset: int) -> None:
         """Note that the client holds the log up to `offset`."""
@@ -60,12 +64,16 @@ class OutputFeed:
         Raises:
             OSError: where the log cannot be read.
         """
-        if not self._sendable or self._sent - self._acknowledged >= self.window:
+        if self._sent - self._acknowledged >= self.window:
             return None
         count, end = 0, self._sent
-        while count < len(self._sendable) and (not count or self._sendable[count] - self._sent <= SENT_AT_ONCE):
-            end = self._sendable[count]
+        for size in self._sendable:
+            if size > self._safe or (count and size - self._sent > SENT_AT_ONCE):
+                break
+            end = size
             count += 1
+        if not count:
+            return None
         return self._sent, count, self._read(end)
 
     def note_sent(self, offset: int, count: int, data: bytes) -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, StreamError, error_from_code
 from echotrain.mrd.xml import parse_xml
 
-from .folder import SessionFolder
+from .disk import Disk
+from .folder import SessionFolder, no_room
 from .input_log import InputLog
 from .output_feed import OutputFeed
 from .pool import Worker
 from .settings import Settings
-from .wire import Credit, Done, Error, Message, Opened, Output
+from .wire import Credit, Done, Error, Message, Notice, Opened, Output
 
 Send = Callable[[Message, bytes], bool]
 """Sends a message with a payload (empty for none) to the client; False where that client cannot be reached."""
@@ -27,7 +29,7 @@ class Session:
     The client may go and come back; the worker goes on meanwhile with what is in the log.
     """
 
-    def __init__(self, folder: SessionFolder, settings: Settings, send: Send) -> None:
+    def __init__(self, folder: SessionFolder, settings: Settings, send: Send, disk: Disk | None = None) -> None:
         """Take up a session whose folder exists; input that is there already is kept.
 
         Raises:
@@ -44,7 +46,11 @@ class Session:
         self.ready = False
         self.over = False
         """Whether the chain has given all that it will."""
-        self.input = InputLog(folder, settings.input_window)
+        self._disk = disk or Disk(settings)
+        self._opens = False  # which is said when the worker is ready and the input safe
+        self._wait_for_room: set[str] = set()
+        """Which logs wait for room on the disk."""
+        self.input = InputLog(folder, settings.input_window, self._disk, self._note_synced)
         self.output = OutputFeed(folder.output, settings.output_window)
         self._result: Done | Error | None = None
         self.told = False
@@ -62,17 +68,15 @@ class Session:
         """
         if not self.ready:
             raise ProtocolError("data came before the session was opened; wait for `opened`")
-        self.input.append_at(offset, payloads)
-        self._note_input()
+        self._note_input(self.input.append_at(offset, payloads))
 
-    def append(self, parts: Sequence[Any]) -> None:
-        """Append bytes that follow on what is held.
+    def append(self, parts: Sequence[Any]) -> bool:
+        """Append bytes that follow on what is held; False where the disk has no room, until `Opened` is said.
 
         Raises:
             StorageError: where they cannot be written.
         """
-        self.input.append(parts)
-        self._note_input()
+        return self._note_input(self.input.append(parts))
 
     def end(self, offset: int) -> None:
         """Close the input log, which must hold `offset` bytes.
@@ -81,8 +85,7 @@ class Session:
             ProtocolError: where it holds more or less.
             StorageError: where the record that closes it cannot be written.
         """
-        self.input.end(offset)
-        self._wake_worker()
+        self._note_input(self.input.end(offset))
 
     def cut_off(self, reason: str) -> None:
         """Close the input where its sender left off, be it within a record; what is whole is worked on.
@@ -104,6 +107,8 @@ class Session:
         self.output.rewind()
         if self.ready or self.over:
             self._grant(Opened)
+        if self._wait_for_room:
+            self._tell_of_full_disk()
         self._forward()
 
     # -- from the worker ------------------------------------------------------------------------------------------
@@ -125,12 +130,15 @@ class Session:
                 self._asleep_at = size
                 self._wake_worker()
             case ["output", size]:
+                self._wait_for_room.discard("output")
                 self._take_output(size)
+            case ["full"]:
+                self._note_full_disk("output")
             case ["closed"]:
                 self.input.note_end()
             case ["ready"]:
-                self.ready = True
-                self._grant(Opened)
+                self.ready = self._opens = True
+                self._note_synced(None)
             case ["done", size, statistics]:
                 self._take_output(size)
                 self._finish(Done(self.id, {**statistics, "input_bytes": self.input.held, "output_bytes": size}))
@@ -139,7 +147,11 @@ class Session:
                 self.fail(error_from_code(code, text, gadget=gadget, detail=detail))
 
     def look_after(self) -> None:
-        """Notice that the worker has died where a process that a gadget started keeps its pipe open."""
+        """Notice that there is room again; or that the worker died while a process of a gadget keeps its pipe open."""
+        if self.input.lacking and self._disk.room_is_back(self.input.lacking):
+            self.input.lacking = 0
+            self._wait_for_room.discard("input")
+            self._grant(Opened)
         if self.worker and not self.worker.alive() and not self.worker.has_message():
             self.fail(self._death())
 
@@ -165,10 +177,32 @@ class Session:
 
     # -- within ---------------------------------------------------------------------------------------------------
 
-    def _note_input(self) -> None:
+    def _note_input(self, taken: bool) -> bool:
+        if self.input.lacking:
+            self._note_full_disk("input")
         self._wake_worker()
-        if self.ready and self.input.credit_is_low:
-            self._grant()
+        return taken
+
+    def _note_synced(self, error: OSError | None) -> None:
+        """Tell the client what more is safe of its input."""
+        if error:
+            self.fail(no_room(error, self.folder.path))
+        elif self.ready and self.input.safe:
+            if self._opens:
+                self._opens = False
+                self._grant(Opened)
+            elif self.input.credit_is_low:
+                self._grant()
+            self._forward()
+
+    def _note_full_disk(self, log: str) -> None:
+        """Tell the client, once, that the session waits for room."""
+        if not self._wait_for_room:
+            self._tell_of_full_disk()
+        self._wait_for_room.add(log)
+
+    def _tell_of_full_disk(self) -> None:
+        self.tell(Notice(self.id, self._disk.waiting_words(self.id)))
 
     def _wake_worker(self) -> None:
         if self.worker and self._asleep_at >= 0 and (self.input.held > self._asleep_at or self.input.ended):
@@ -176,12 +210,12 @@ class Session:
             self.worker.send(self.input.cut_off or self.input.ended)
 
     def _grant(self, kind: type[Opened] | type[Credit] = Credit) -> None:
-        self.tell(kind(self.id, self.input.held, self.input.grant()))
+        self.tell(kind(self.id, self.input.safe, self.input.grant()))
 
     def remind(self) -> None:
         """Say the credit once more, which shows whether the client is there."""
         if self.ready:
-            self.tell(Credit(self.id, self.input.held, self.input.credit))
+            self.tell(Credit(self.id, self.input.safe, self.input.credit))
 
     def tell(self, message: Message, payload: bytes = b"") -> bool:
         """Send to the client; where it cannot be reached, note that it is away."""
@@ -196,7 +230,14 @@ class Session:
 
     def _take_output(self, size: int) -> None:
         self.output.grow(size)
-        self._forward()
+        self._disk.sync((self.folder.output, self.folder.path), partial(self._note_output_synced, size))
+
+    def _note_output_synced(self, size: int, error: OSError | None) -> None:
+        if error:
+            self._lose_output(error)
+        else:
+            self.output.release(size)
+            self._forward()
 
     def _forward(self) -> None:
         """Send as much output as the window allows, and the result when all is sent."""
@@ -208,7 +249,8 @@ class Session:
         except (OSError, StreamError) as error:
             self._lose_output(error)
             return
-        if self._result and not self.told and self.output.all_sent:
+        all_safe = isinstance(self._result, Error) or self.input.safe == self.input.held
+        if self._result and not self.told and self.output.all_sent and all_safe:
             self.told = self.tell(self._result)
 
     def _lose_output(self, reason: Exception) -> None:

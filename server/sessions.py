@@ -9,6 +9,7 @@ from typing import Any
 
 from echotrain.mrd.errors import EchotrainError, SessionError
 
+from .disk import Disk
 from .folder import create_session, find_session
 from .loop import Loop
 from .pool import Worker, WorkerPool
@@ -23,6 +24,7 @@ class Sessions:
     def __init__(self, settings: Settings, loop: Loop) -> None:
         self._settings = settings
         self._loop = loop
+        self._disk = Disk(settings, loop)
         self._running: dict[str, Session] = {}
         self._waiting: deque[Session] = deque()  # for a worker
 
@@ -41,7 +43,9 @@ class Sessions:
         Raises:
             StorageError: where its folder cannot be written.
         """
-        return self._run(Session(create_session(self._settings.sessions, request, header), self._settings, send))
+        self._disk.check_room()
+        folder = create_session(self._settings.sessions, request, header)
+        return self._run(Session(folder, self._settings, send, self._disk))
 
     def resume(self, session_id: str, send: Send) -> Session:
         """The session of this id, running or taken up from disk, with a client that came back.
@@ -55,7 +59,7 @@ class Sessions:
                 running.attach(send)
                 return running
             self.leave(running)  # who has everything and asks again wants it made again
-        return self._run(Session(find_session(self._settings.sessions, session_id), self._settings, send))
+        return self._run(Session(find_session(self._settings.sessions, session_id), self._settings, send, self._disk))
 
     def find(self, session_id: str) -> Session:
         """The running session of this id.
@@ -76,6 +80,7 @@ class Sessions:
 
     def look_around(self, now: float) -> None:
         """Let go of sessions that are over or whose client has gone, and notice workers and clients that have."""
+        self._disk.look_again()
         for session in list(self._running.values()):
             at_work = session.input.ended and not session.over  # which ends by itself, whoever waits for it
             if session.settled:
@@ -93,6 +98,7 @@ class Sessions:
                 session.tell(Error(session.id, SessionError.code, "the server stops; the session is kept"))
             session.leave("the server stopped")
         self._pool.close()
+        self._disk.close()
 
     def _run(self, session: Session) -> Session:
         session.folder.write_event("opened", held=session.input.held)

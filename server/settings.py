@@ -39,6 +39,13 @@ class Settings:
     input_window: int = 32 << 20
     """How far a client may send ahead of what is on disk [bytes]."""
 
+    sync_interval: float | None = None
+    """[s] between syncs of logs to disk; only what is synced is acknowledged, or sent. None leaves syncing to the
+    system: what was acknowledged survives the end of any process, not of the machine."""
+
+    reserve: int | None = None
+    """Room on the disk [bytes] that input does not use up; 256 MiB or 1 % of the disk, whichever is less, if None."""
+
     output_window: int = 64 << 20
     """How much output may be under way to a client that has not acknowledged it [bytes]."""
 

@@ -56,6 +56,7 @@ from .prepare import prepare_chain
 from .session_noise import SessionNoise
 from .settings import Settings
 
+ROOM_IN = 0.5  # [s] until a full disk is tried again
 QUEUED_UNITS = 2  # items between the two stages
 # [s] between asking for more and asking to be woken; under load there is more by then and no message is needed. While
 # there is, naps grow longer, so that batches do.
@@ -126,7 +127,7 @@ class _Run:
         self._send("ready")
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
-            self._output = OutputLog(self._folder, header)
+            self._output = OutputLog(self._folder, header, self._wait_for_room)
             for note in self._notes:
                 self._write(Text(note))
             intake.start()
@@ -237,6 +238,13 @@ class _Run:
                 return
         self._output.write(item)
         self._send("output", self._output.size)
+
+    def _wait_for_room(self) -> None:
+        """Say that the disk is full, and let some time pass in which no gadget runs."""
+        mark, self._running[1] = self._running[1], 0
+        self._send("full")
+        time.sleep(ROOM_IN)
+        self._running[1] = mark
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, OSError):  # of the session's own files; a gadget's names the gadget

@@ -334,11 +334,11 @@ def test_a_write_that_fails_leaves_no_half_record(opened, monkeypatch):
 
     def full(file, parts):
         real(file, [parts[0][:1]])
-        raise OSError(28, "No space left on device")
+        raise OSError(5, "Input/output error")
 
     real = input_log.os.writev
     monkeypatch.setattr(input_log.os, "writev", full)
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StorageError, match="Input/output error"):
         setup.session.receive(START, [b"data"])
     monkeypatch.undo()
     assert setup.input == BEGINNING
