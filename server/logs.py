@@ -81,13 +81,13 @@ class _Relay(logging.Handler):
             self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, LAST_WORDS)
 
     def _write(self) -> None:
+        n_told = 0  # of the lines that were left out
         while True:
             record = self._waiting.get()
             self._file.emit(record)  # not `handle`, whose lock would keep an end of the process waiting
-            self.acquire()
-            n_lost, self._n_lost = self._n_lost, 0
-            self.release()
+            n_lost = self._n_lost - n_told
             if n_lost:  # past the queue, which may be full still
+                n_told += n_lost
                 words = "%d lines of the log were left out, since it could not be written as fast"
                 self._file.emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (n_lost,), None))
             self._waiting.task_done()

@@ -108,7 +108,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody_and_what_is_left_out_is_counted()
     code = (
         "import logging, sys\n"
         "from echotrain.server import logs\n"
-        "logs.QUEUED_LINES = 500\n"
+        "logs.QUEUED_LINES, logs.LAST_WORDS = 500, 50\n"
         "logs.Log().set_up()\n"
         "for number in range(3000): logs.log_event(str(number), 'opened', {'label': 200 * 'x'})\n"
         "print('said', flush=True)\n"
