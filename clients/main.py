@@ -78,6 +78,19 @@ def _at_least_0(kind: type[int] | type[float]) -> Callable[[str], float]:
     return read
 
 
+def _durability(text: str) -> float | None:
+    """The time between syncs [s], or None for the page cache."""
+    mode, _, milliseconds = text.partition(":")
+    if text == "page-cache":
+        return None
+    try:
+        if mode != "fsync":
+            raise ValueError
+        return _at_least_0(float)(milliseconds or "100") / 1e3
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not page-cache, fsync, or fsync:MILLISECONDS") from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="echotrain", description="Streaming MRI reconstruction.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -118,6 +131,18 @@ def _parser() -> argparse.ArgumentParser:
         "--idle", type=_at_least_0(float), default=1800.0, metavar="SECONDS", help="an MRD client may say nothing"
     )
     serve.add_argument("--warm", type=_at_least_0(int), default=1, metavar="N", help="workers that stand ready")
+    serve.add_argument(
+        "--durability",
+        type=_durability,
+        metavar="page-cache|fsync[:MILLISECONDS]",
+        help="what is acknowledged survives the end of the server, or of the machine (default page-cache)",
+    )
+    serve.add_argument(
+        "--reserve",
+        type=_at_least_0(float),
+        metavar="MB",
+        help="room on the disk that scans leave (default 268, or 1 %% of the disk if that is less)",
+    )
     serve.add_argument(
         "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"
     )

@@ -23,6 +23,8 @@ def run(options: argparse.Namespace) -> int:
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
         patience=options.patience,
+        sync_interval=options.durability,
+        reserve=None if options.reserve is None else int(1e6 * options.reserve),
     )
     keep_freed_buffers()
     front = Front(settings)
