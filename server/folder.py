@@ -149,7 +149,8 @@ class SessionFolder:
         """Remove the session with all it holds; to others it is gone at once."""
         removed = self.path.with_name(f".{self.id}{REMOVED}")
         self.path.rename(removed)
-        shutil.rmtree(removed)
+        with contextlib.suppress(FileNotFoundError):  # a server that starts removes it as well
+            shutil.rmtree(removed)
 
 
 def create_session(root: Path, request: dict[str, Any], header: bytes) -> SessionFolder:

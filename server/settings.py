@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .folder import default_sessions_folder
+from .logs import Log
 from .wire import DEFAULT_ADDRESS
 
 DEFAULT_MRD_ADDRESS = "127.0.0.1:9002"
@@ -54,3 +56,18 @@ class Settings:
 
     patience: float = 60.0
     """How long a session waits for a client that has gone [s]."""
+
+    keep: str = "all"
+    """Which sessions that are over are kept: all, failed, or none."""
+
+    keep_days: float = math.inf
+    """How long after its last event a session is kept, and noise after its last use [days]."""
+
+    keep_bytes: float = math.inf
+    """How large all sessions together may get before those go that have been over for longest [bytes]."""
+
+    archive: Path | None = None
+    """Folder in which a session is archived before it is removed; without one, it is removed for good."""
+
+    log: Log | None = None
+    """How the log is written, in processes of the server other than its first."""
