@@ -47,7 +47,6 @@ class NoiseStore:
                 "the header has neither a measurementID nor the names of all coils and a station, device or "
                 "institution; no later scan could find it without either"
             )
-        key = noise.measurement_id or json.dumps([noise.scanner, noise.coil_names, noise.time])
         facts = json.dumps({name: getattr(noise, name) for name in _FACTS})
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -57,7 +56,7 @@ class NoiseStore:
                     np.savez(file, covariance=noise.covariance, facts=np.array(facts))
                     file.flush()
                     os.fsync(file.fileno())
-                Path(partial).replace(self._path(key))
+                Path(partial).replace(self._path(_key(noise)))
             finally:
                 Path(partial).unlink(missing_ok=True)
         except OSError as error:
@@ -70,7 +69,7 @@ class NoiseStore:
             StorageError: where its file is damaged.
         """
         path = self._path(measurement_id)
-        return _read(path) if measurement_id and path.exists() else None
+        return self._used(_read(path)) if measurement_id and path.exists() else None
 
     def latest(self, scanner: str, coil_names: Sequence[str], now: float) -> Noise | None:
         """The newest noise of a scanner with at least these coils, measured in the 24 hours before `now`.
@@ -88,23 +87,37 @@ class NoiseStore:
             and set(names) <= set(noise.coil_names)
             and 0 <= now - noise.time <= OLDEST
         )
-        return max(matching, key=lambda noise: noise.time, default=None)
+        newest = max(matching, key=lambda noise: noise.time, default=None)
+        return newest and self._used(newest)
+
+    def forget(self, before: float) -> Iterator[Path]:
+        """Remove what was neither kept nor used since `before` [s since the epoch]; gives the files."""
+        for path, used in self._files():
+            if used < before:
+                path.unlink(missing_ok=True)
+                yield path
 
     def all(self, since: float = 0.0) -> Iterator[Noise | StorageError]:
-        """All that was kept after `since` [s since the epoch], oldest first; an error where a file is damaged."""
-        for path, written in self._files():
-            if written >= since:
+        """All that was kept or used after `since` [s since the epoch], in this order; errors for damaged files."""
+        for path, used in self._files():
+            if used >= since:
                 try:
                     yield _read(path)
                 except StorageError as error:
                     yield error
 
     def measurement_ids(self) -> list[str]:
-        """Those of all that is kept, oldest first; without files that are damaged. Each file is read once only."""
-        return [found for path, written in self._files() if (found := _measurement_id(path, written))]
+        """Those of all that is kept, in the order of `all`, without damaged files; each is read once after its use."""
+        return [found for path, used in self._files() if (found := _measurement_id(path, used))]
+
+    def _used(self, noise: Noise) -> Noise:
+        """Noise that was found, and is kept longer for that."""
+        with contextlib.suppress(OSError):  # it is of use all the same
+            os.utime(self._path(_key(noise)))
+        return noise
 
     def _files(self) -> list[tuple[Path, float]]:
-        """Each file and when it was written, oldest first."""
+        """Each file and when it was written or used last, oldest first."""
         found = []
         for path in self.folder.glob("*.npz"):
             with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
@@ -113,6 +126,11 @@ class NoiseStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / (hashlib.sha256(key.encode("utf-8", "backslashreplace")).hexdigest() + ".npz")
+
+
+def _key(noise: Noise) -> str:
+    """What the file is named by."""
+    return noise.measurement_id or json.dumps([noise.scanner, noise.coil_names, noise.time])
 
 
 def _read(path: Path) -> Noise:
@@ -137,7 +155,7 @@ def _read(path: Path) -> Noise:
 
 
 @functools.lru_cache(1 << 16)
-def _measurement_id(path: Path, _written: float) -> str:
+def _measurement_id(path: Path, _used: float) -> str:
     try:
         return _read(path).measurement_id
     except StorageError:

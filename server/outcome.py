@@ -19,8 +19,7 @@ _STATES = {
     "retried": "done",
     "error": "failed",
 }
-OF_THE_KEEPER = frozenset({"archived", "not archived"})
-"""Events that are no part of what happened in a session, and make it no younger."""
+_OF_KEEPING = frozenset({"archiving", "archived", "not archived", "not removed"})  # which make a session no younger
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,11 @@ class Outcome:
     time: float
     """When something happened last [s since the epoch]."""
 
-    archived: bool
-    """Whether it was archived since."""
+    archived: str
+    """The file that it was archived to since, if any."""
 
-    refused: float
-    """When it could not be archived last [s since the epoch]; 0 where it was not tried since something happened."""
+    tried: float
+    """When it was tried in vain to archive or remove it since [s since the epoch]; 0 where it was not."""
 
     @property
     def finished(self) -> bool:
@@ -59,19 +58,22 @@ def outcome(folder: SessionFolder) -> Outcome:
     Raises:
         OSError: where it is there no more, or cannot be read.
     """
-    state, cut_off, archived, refused = "empty", False, False, 0.0
+    state, cut_off, archived, tried = "empty", False, "", 0.0
     time = folder.path.stat().st_mtime
     for event in folder.events():
         name = event["event"]
-        if name in OF_THE_KEEPER:
-            archived, refused = name == "archived", float(event["time"]) if name == "not archived" else 0.0
+        if name == "archived":
+            archived, tried = str(event.get("file", "")), 0.0
             continue
-        time, archived, refused = float(event["time"]), False, 0.0
+        if name in _OF_KEEPING:
+            tried = float(event["time"])  # `archiving` with nothing after it took its process with it
+            continue
+        time, archived, tried = float(event["time"]), "", 0.0
         if name in ("ended", "input cut off"):
             cut_off = name == "input cut off"
         elif name != "client away" or state == "running":
             state = _STATES.get(name, state)
-    return Outcome(state, cut_off, time, archived, refused)
+    return Outcome(state, cut_off, time, archived, tried)
 
 
 def shown_state(folder: SessionFolder) -> str:

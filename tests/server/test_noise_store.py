@@ -226,6 +226,27 @@ def test_noise_that_cannot_be_kept_is_told_and_noted(store, folder):
     assert [event["event"] for event in folder.events()] == ["opened", "noise not kept"]
 
 
+# -- how long it is kept -----------------------------------------------------------------------------------------------
+
+
+def test_noise_that_was_neither_kept_nor_used_for_long_is_forgotten(store):
+    for name, age in (("unused", 70), ("named", 60), ("latest", 50)):
+        store.keep(some_noise(measurement_id=name, time=NOW - age))
+    for path in store.folder.iterdir():
+        os.utime(path, (NOW - 5000, NOW - 5000))
+    assert list(store.forget(NOW - 5001)) == []
+    store.find("named")
+    assert list(store.forget(NOW - 4000)) == [store._path("unused"), store._path("latest")]
+    assert store.measurement_ids() == ["named"]
+
+
+def test_noise_that_was_found_by_its_coils_is_used(store):
+    store.keep(some_noise(time=NOW))
+    os.utime(only_file(store), (NOW - 5000, NOW - 5000))
+    assert store.latest(SCANNER, some_noise().coil_names, NOW)
+    assert list(store.forget(NOW - 2000)) == []
+
+
 # -- Gadgetron's questions --------------------------------------------------------------------------------------------
 
 
