@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -11,25 +12,25 @@ import zmq
 import zmq.asyncio
 
 from echotrain.mrd import Image, Item
-from echotrain.mrd.errors import EchotrainError, PeerError
+from echotrain.mrd.errors import EchotrainError
 from echotrain.server.wire import DEFAULT_ADDRESS
 
-from .connection import connect
+from .connection import ASK_AGAIN, RECONNECT, Connection
 from .scan import ScanProtocol
 
 
 class AsyncScan:
     """One scan on its way through a server, made by `open_async_scan`; an async context manager.
 
-    `send` and `items` may run in two tasks at once. Errors of the server are raised by whichever call learns of them.
+    `send` and `items` may run in two tasks at once. Errors of the server are raised by whichever call learns of them. A
+    server that is lost is waited for, as by `Scan`.
     """
 
-    def __init__(self, protocol: ScanProtocol, server: str, timeout: float) -> None:
+    def __init__(self, protocol: ScanProtocol, connection: Connection) -> None:
         self._protocol = protocol
-        self._server = server
-        self._timeout = timeout
+        self._connection = connection
         self._context = zmq.asyncio.Context()
-        self._socket = connect(self._context.socket(zmq.DEALER), server, timeout)
+        self._socket = connection.connect(self._context.socket(zmq.DEALER))
         self._receiving = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -63,8 +64,8 @@ class AsyncScan:
         Raises:
             EchotrainError: what the server reports.
         """
-        while not (self._protocol.may_send or self._protocol.error):
-            await self._receive(until=lambda: self._protocol.may_send)
+        while not (self._protocol.may_send or self._protocol.error) or self._overdue:
+            await self._receive(until=lambda: self._protocol.may_send and not self._overdue)
         if self._protocol.error:
             raise self._protocol.error
         self._protocol.send(item)
@@ -119,30 +120,51 @@ class AsyncScan:
         """Wait for the server to accept the chain."""
         await self._flush()
         while not self._protocol.opened:
-            await self._receive(until=lambda: self._protocol.opened)
+            if not await self._socket.poll(int(1000 * self._connection.timeout)):
+                raise self._connection.no_answer("answer")
+            await self._take_message()
+
+    @property
+    def _overdue(self) -> bool:
+        """Whether the server should have been heard of."""
+        return self._protocol.waits and self._connection.silent
 
     async def _flush(self) -> None:
         while self._protocol.outgoing:
-            try:
-                await self._socket.send_multipart(self._protocol.outgoing.popleft())
-            except zmq.Again:
-                raise PeerError(
-                    f"the server at {self._server} took no message within {self._timeout:g} s; is it running?"
-                ) from None
+            await self._socket.send_multipart(self._protocol.outgoing.popleft())
 
     async def _receive(self, until: Callable[[], bool]) -> None:
-        """Take one message, unless another task took what makes `until` true meanwhile."""
+        """Take one message, unless another task took what makes `until` true meanwhile; go on with a lost server."""
         async with self._receiving:
             if until() or self._protocol.error:
                 return
-            try:
-                frames = await asyncio.wait_for(self._socket.recv_multipart(), self._timeout)
-            except TimeoutError:
-                raise PeerError(
-                    f"the server at {self._server} gave no answer within {self._timeout:g} s; is it running?"
-                ) from None
-            self._protocol.receive(frames)
-            await self._flush()  # what needs no taking is acknowledged at once
+            patience = 0 if self._overdue else self._connection.patience  # for what may have come since
+            if not self._protocol.lost and await self._socket.poll(int(1000 * patience)):
+                await self._take_message()
+                await self._flush()  # what needs no taking is acknowledged at once
+            else:
+                await self._go_on()
+
+    async def _take_message(self) -> None:
+        self._protocol.receive(await self._socket.recv_multipart())
+        if self._protocol.opened:
+            self._connection.heard = time.monotonic()
+
+    async def _go_on(self) -> None:
+        """Open the session again, on a new connection."""
+        lost = self._connection.heard
+        for seconds in self._connection.attempts("sign of life"):
+            self._socket = self._connection.connect_again(self._socket)
+            self._protocol.reopen()
+            await self._flush()
+            while not (self._protocol.opened or self._protocol.lost) and await self._socket.poll(int(1000 * seconds)):
+                await self._take_message()
+            if self._protocol.opened:
+                self._protocol.note_gap(time.monotonic() - lost)
+                await self._flush()
+                return
+            if self._protocol.lost:
+                await asyncio.sleep(ASK_AGAIN)
 
 
 async def open_async_scan(
@@ -154,10 +176,12 @@ async def open_async_scan(
     label: str = "",
     session: str = "",
     timeout: float = 30.0,
+    reconnect: float = RECONNECT,
 ) -> AsyncScan:
     """Open a scan as `open_scan` does."""
     raw = header.encode() if isinstance(header, str) else header
-    scan = AsyncScan(ScanProtocol(config, raw, parameters, label, session), server, timeout)
+    protocol = ScanProtocol(config, raw, parameters, label, session, goes_on=reconnect > 0)
+    scan = AsyncScan(protocol, Connection(server, timeout, reconnect))
     try:
         await scan.wait_until_open()
     except BaseException as error:

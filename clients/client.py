@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -9,10 +10,10 @@ from typing import Any, Self
 import zmq
 
 from echotrain.mrd import Image, Item
-from echotrain.mrd.errors import EchotrainError, PeerError
+from echotrain.mrd.errors import EchotrainError
 from echotrain.server.wire import DEFAULT_ADDRESS
 
-from .connection import connect
+from .connection import ASK_AGAIN, RECONNECT, Connection
 from .scan import ScanProtocol
 
 COPIED_BELOW = 65536  # [bytes]; larger payloads are handed to ZeroMQ without a copy
@@ -22,15 +23,15 @@ class Scan:
     """One scan on its way through a server, made by `open_scan`; a context manager.
 
     Feed it with `send` and `end`; read with `items`, `images` or `received`. Errors of the server are raised by
-    whichever call learns of them. Not to be shared between threads.
+    whichever call learns of them. A server that is lost is waited for, and the scan goes on with it by itself, whatever
+    was sent or received on the way; a warning among the items tells of it. Not to be shared between threads.
     """
 
-    def __init__(self, protocol: ScanProtocol, server: str, timeout: float) -> None:
+    def __init__(self, protocol: ScanProtocol, connection: Connection) -> None:
         self._protocol = protocol
-        self._timeout = timeout
-        self._server = server
+        self._connection = connection
         self._context: zmq.Context[Any] = zmq.Context()
-        self._socket = connect(self._context.socket(zmq.DEALER), server, timeout)
+        self._socket = connection.connect(self._context.socket(zmq.DEALER))
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +65,7 @@ class Scan:
 
         Raises:
             EchotrainError: what the server reports.
+            PeerError: where the server is gone.
         """
         self._receive_waiting()
         while not (self._protocol.may_send or self._protocol.error):
@@ -106,6 +108,7 @@ class Scan:
 
         Raises:
             EchotrainError: what the server reports; items that came before it are given first.
+            PeerError: where the server is gone.
         """
         try:
             self._receive_waiting()
@@ -139,7 +142,9 @@ class Scan:
         """
         self._flush()
         while not self._protocol.opened:
-            self._receive_one("answer")
+            if not self._socket.poll(int(1000 * self._connection.timeout)):
+                raise self._connection.no_answer("answer")
+            self._receive()
 
     def _taken(self) -> Iterator[Item]:
         while self._protocol.items:
@@ -151,25 +156,44 @@ class Scan:
         outgoing = self._protocol.outgoing
         while outgoing:
             frames = outgoing.popleft()
-            try:
-                self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
-            except zmq.Again:
-                raise PeerError(
-                    f"the server at {self._server} took no message within {self._timeout:g} s; is it running?"
-                ) from None
+            self._socket.send_multipart(frames, copy=len(frames[-1]) < COPIED_BELOW)
 
     def _receive_waiting(self) -> None:
         while int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-            self._protocol.receive(self._socket.recv_multipart())
+            self._receive()
         self._flush()  # what needs no taking is acknowledged at once
+        if self._protocol.lost or (self._protocol.waits and self._connection.silent):
+            self._go_on("sign of life")
 
     def _receive_one(self, wanted: str) -> None:
-        """Wait for one message."""
+        """Wait for one message; where none comes, go on with the server that comes back."""
         self._flush()
-        if not self._socket.poll(int(1000 * self._timeout)):
-            raise PeerError(f"the server at {self._server} gave no {wanted} within {self._timeout:g} s; is it running?")
+        if not self._protocol.lost and self._socket.poll(int(1000 * self._connection.patience)):
+            self._receive()
+            self._flush()
+        else:
+            self._go_on(wanted)
+
+    def _receive(self) -> None:
         self._protocol.receive(self._socket.recv_multipart())
-        self._flush()
+        if self._protocol.opened:
+            self._connection.heard = time.monotonic()
+
+    def _go_on(self, wanted: str) -> None:
+        """Open the session again, on a new connection."""
+        lost = self._connection.heard
+        for seconds in self._connection.attempts(wanted):
+            self._socket = self._connection.connect_again(self._socket)
+            self._protocol.reopen()
+            self._flush()
+            while not (self._protocol.opened or self._protocol.lost) and self._socket.poll(int(1000 * seconds)):
+                self._receive()
+            if self._protocol.opened:
+                self._protocol.note_gap(time.monotonic() - lost)
+                self._flush()
+                return
+            if self._protocol.lost:
+                time.sleep(ASK_AGAIN)
 
 
 def open_scan(
@@ -181,18 +205,21 @@ def open_scan(
     label: str = "",
     session: str = "",
     timeout: float = 30.0,
+    reconnect: float = RECONNECT,
 ) -> Scan:
     """Open a scan on `server`: `config` is a configuration's name or its XML, `header` the MRD header's XML.
 
     `parameters` sets values by `Gadget.parameter`. `session` goes on with a session of before: its `offset` says which
-    bytes the server holds already. `timeout` [s] bounds the wait for any sign of the server.
+    bytes the server holds already. `timeout` [s] bounds the wait for any sign of the server, and `reconnect` [s]
+    the wait for one that was lost in the midst of the scan, which at 0 is an error at once.
 
     Raises:
         EchotrainError: what the server reports, such as an unknown configuration or a bad header.
         PeerError: where no server answers in time.
     """
     raw = header.encode() if isinstance(header, str) else header
-    scan = Scan(ScanProtocol(config, raw, parameters, label, session), server, timeout)
+    protocol = ScanProtocol(config, raw, parameters, label, session, goes_on=reconnect > 0)
+    scan = Scan(protocol, Connection(server, timeout, reconnect))
     try:
         scan.wait_until_open()
     except BaseException as error:

@@ -153,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--lines", type=_at_least_0(int), default=0, metavar="N", help="lines a message at most; 0 as they are read"
     )
+    replay.add_argument(
+        "--reconnect", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="wait for a server that was lost"
+    )
 
     commands.add_parser("recon", parents=[common, source, chain, places], help="reconstruct a file without a server")
 

@@ -12,6 +12,7 @@ from echotrain.mrd.hdf5_read import read_header, read_items
 from echotrain.server.wire import DEFAULT_ADDRESS
 
 from .client import Scan, open_scan
+from .connection import RECONNECT
 from .pace import in_batches, play
 from .progress import Progress
 
@@ -28,6 +29,8 @@ class Replay:
     server: str = DEFAULT_ADDRESS
     speed: float = 0.0
     """0 as fast as the server takes it, 1 in real time by the time stamps, else a factor of that."""
+    reconnect: float = RECONNECT
+    """How long to wait for a server that was lost [s]."""
     lines_per_message: int = 0
     """1 sends line by line, 0 as the file is read."""
 
@@ -41,7 +44,12 @@ class Replay:
         items = in_batches(read_items(self.source, self.group), self.lines_per_message)
         with (
             open_scan(
-                self.config, header, parameters=self.parameters, server=self.server, label=self.source.name
+                self.config,
+                header,
+                parameters=self.parameters,
+                server=self.server,
+                label=self.source.name,
+                reconnect=self.reconnect,
             ) as scan,
             ImageWriter(self.output, header_xml=header) as writer,
         ):

@@ -11,6 +11,7 @@ EchotrainError
 ├── GadgetError          a gadget that raised, hung or took its process with it
 ├── StorageError         no room, or no right, to write
 └── SessionError         a session that does not exist, or is not in the right state
+    └── BusyError        a session that cannot be gone on with at this moment, but later
 """
 
 from __future__ import annotations
@@ -92,6 +93,12 @@ class SessionError(EchotrainError):
     """A session that does not exist, or is not in the right state."""
 
     code = "session"
+
+
+class BusyError(SessionError):
+    """A session that cannot be gone on with at this moment, but later."""
+
+    code = "busy"
 
 
 def _subclasses(cls: type[EchotrainError]) -> Iterable[type[EchotrainError]]:

@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
         server=options.server,
         speed=options.speed,
         lines_per_message=options.lines,
+        reconnect=options.reconnect,
     )
     with Progress(options.input.name, count_lines(options.input, options.group)) as progress:
         n_images = replay.run(progress)

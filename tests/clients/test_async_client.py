@@ -79,7 +79,7 @@ def test_a_server_that_falls_silent_is_an_error(stub_server):
     server = stub_server(answers())
 
     async def run():
-        async with await open_async_scan("rss", b"", server=server.address, timeout=0.1) as scan:
+        async with await open_async_scan("rss", b"", server=server.address, timeout=0.1, reconnect=0) as scan:
             await scan.end()
             await collect(scan, [])
 
@@ -91,12 +91,12 @@ def test_a_server_that_goes_while_lines_are_sent_is_an_error(stub_server):
     server = stub_server(answers(Open=[Opened("id", 10, 10**12)]))
 
     async def run():
-        async with await open_async_scan("rss", b"", server=server.address, timeout=0.2) as scan:
+        async with await open_async_scan("rss", b"", server=server.address, timeout=0.2, reconnect=0) as scan:
             server.close()
             while True:
                 await scan.send(b"")
 
-    with pytest.raises(PeerError, match=r"took no message within 0\.2 s; is it running\?"):
+    with pytest.raises(PeerError, match=r"gave no sign of life within 0\.2 s; is it running\?"):
         asyncio.run(run())
 
 
@@ -156,3 +156,58 @@ def test_an_error_reaches_a_task_that_waits_for_credit(stub_server):
 
     errors = asyncio.run(run())
     assert [type(error) for error in errors] == [GadgetError, GadgetError]
+
+
+def test_a_lost_server_is_asked_again_by_one_of_two_tasks_and_both_go_on(stub_server):
+    """It let go of the session at the first data; what it lacks is sent again, and each item comes once."""
+
+    def say(message):
+        match message:
+            case Open(session=""):
+                return [Opened("id", 10, 12), OUTPUT[0]]
+            case Open(received=received):
+                assert received == len(RECORDS[0])
+                return [Opened("id", 12, 1000)]
+            case Data(offset=10):
+                return [Error("id", "session", "no session 'id' runs here")]
+            case End():
+                return [OUTPUT[1], Done("id")]
+        return []
+
+    server = stub_server(say)
+    told = []
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address) as scan:
+
+            async def feed():
+                await scan.send(b"12345")
+                await scan.send(b"67")
+                await scan.end()
+
+            await asyncio.gather(feed(), collect(scan, told))
+
+    asyncio.run(run())
+    assert [text for text in told if not text.startswith("warning: the connection")] == ["one", "two"]
+    assert len(told) == 3
+    data = [(message.offset, *payload) for message, *payload in server.heard if isinstance(message, Data)]
+    assert data == [(10, b"12345"), (12, b"345"), (15, b"67")]
+
+
+def test_a_server_that_does_not_come_back_in_time_is_an_error_for_both_tasks(stub_server):
+    server = stub_server(answers(Open=[Opened("id", 10, 10**12)]))
+
+    async def run():
+        async with await open_async_scan("rss", b"", server=server.address, timeout=0.1, reconnect=0.3) as scan:
+            server.close()
+
+            async def feed():
+                while True:
+                    await scan.send(b"")
+                    await asyncio.sleep(0)
+
+            return await asyncio.gather(feed(), collect(scan, []), return_exceptions=True)
+
+    for error in asyncio.run(run()):
+        assert isinstance(error, PeerError)
+        assert "gave no sign of life within 0.3 s" in str(error)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from echotrain.clients.scan import ScanProtocol
 from echotrain.mrd import Acquisitions, Close, HeaderText, Image, Text, acquisition_headers, encode
-from echotrain.mrd.errors import ConfigError, ProtocolError, StreamError
+from echotrain.mrd.errors import BusyError, ConfigError, ProtocolError, SessionError, StreamError
 from echotrain.server.wire import Abort, Ack, Credit, Data, Done, End, Error, Open, Opened, Output, pack, unpack
 
 ITEMS = [Text("one"), Image(np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)), Text("three"), Text("four")]
@@ -56,6 +56,7 @@ def test_it_goes_on_with_a_session_where_the_server_says():
 
 def test_lines_are_sent_at_the_offset_after_those_before():
     protocol = scan()
+    protocol.receive([pack(Credit("id", 100, 10**6))])
     batch = lines(3)
     record = bytes(encode(batch))
     protocol.send(batch)
@@ -142,3 +143,159 @@ def test_what_a_server_does_not_send_is_refused(message):
 def test_output_that_is_no_stream_is_an_error():
     with pytest.raises(StreamError, match="byte 30 of the stream"):
         scan().receive([pack(Output("id", 30, 1)), b"\xff\xff what"])
+
+
+def lasting():
+    """A scan of a client that goes on by itself, with 10 bytes sent from 100 on, in messages of 4 and 6."""
+    protocol = ScanProtocol("count", b"<xml/>", goes_on=True)
+    protocol.receive([pack(Opened("id", 100, 1000))])
+    protocol.send(b"abcd")
+    protocol.send(memoryview(b"efghij"))
+    protocol.outgoing.clear()
+    return protocol
+
+
+def come_back(protocol, offset, credit=1000):
+    """What the client says when it went on with a server that holds `offset` bytes."""
+    protocol.reopen()
+    (opening,) = said(protocol)
+    protocol.receive([pack(Opened("id", offset, credit))])
+    return opening[0], said(protocol)
+
+
+@pytest.mark.parametrize(
+    ("offset", "again"),
+    [
+        (100, [(100, b"abcd"), (104, b"efghij")]),
+        (102, [(102, b"cd"), (104, b"efghij")]),
+        (104, [(104, b"efghij")]),
+        (109, [(109, b"j")]),
+        (110, []),
+    ],
+)
+def test_what_the_server_does_not_hold_is_said_again_and_nothing_else(offset, again):
+    protocol = lasting()
+    opening, frames = come_back(protocol, offset)
+    assert opening == Open(session="id")
+    assert frames == [(Data("id", at, 0), data) for at, data in again]
+    protocol.send(b"k")
+    assert said(protocol) == [(Data("id", 110, 0), b"k")]
+
+
+def test_opened_said_again_in_a_session_asks_for_all_from_there_once_more():
+    protocol = lasting()
+    protocol.receive([pack(Opened("id", 104, 1000))])
+    assert said(protocol) == [(Data("id", 104, 0), b"efghij")]
+
+
+def test_the_end_is_said_again_after_the_data_unless_the_server_has_it():
+    protocol = lasting()
+    protocol.end()
+    assert said(protocol) == [(End("id", 110),)]
+    assert come_back(protocol, 104)[1] == [(Data("id", 104, 0), b"efghij"), (End("id", 110),)]
+    assert come_back(protocol, 110)[1] == [(End("id", 110),)]
+    assert come_back(protocol, 112)[1] == []
+
+
+def test_an_end_said_while_the_server_is_away_waits_for_it():
+    protocol = lasting()
+    protocol.reopen()
+    said(protocol)
+    protocol.end()
+    assert said(protocol) == []
+    protocol.receive([pack(Opened("id", 104, 1000))])
+    assert said(protocol) == [(Data("id", 104, 0), b"efghij"), (End("id", 110),)]
+
+
+def test_what_is_said_again_waits_for_credit():
+    protocol = lasting()
+    assert come_back(protocol, 100, credit=101)[1] == [(Data("id", 100, 0), b"abcd")]
+    assert not protocol.may_send
+    protocol.receive([pack(Credit("id", 104, 105))])
+    assert said(protocol) == [(Data("id", 104, 0), b"efghij")]
+
+
+def test_what_the_server_holds_is_forgotten_and_a_server_that_lost_it_is_told():
+    protocol = lasting()
+    protocol.receive([pack(Credit("id", 106, 1000))])
+    assert [bytes(payload) for _, payload in protocol._said] == [b"efghij"]
+    with pytest.raises(ProtocolError, match="the server lost bytes 103 to 104 of the scan"):
+        come_back(protocol, 103)
+
+
+def test_a_session_that_another_client_went_on_with_is_not_sent_into():
+    with pytest.raises(ProtocolError, match="another client went on with session id, to byte 111"):
+        come_back(lasting(), 111)
+
+
+def test_output_goes_on_where_it_was_with_each_item_once():
+    protocol = lasting()
+    protocol.receive([pack(Output("id", 0, 3)), OUTPUT[: ENDS[2]]])
+    protocol.take()
+    opening, _ = come_back(protocol, 110)
+    assert opening == Open(session="id", received=ENDS[2])
+    protocol.receive([pack(Output("id", ENDS[2], 3)), OUTPUT[ENDS[2] :]])
+    given = [protocol.take() for _ in range(len(protocol.items))]
+    assert [described(item) for item in given] == [described(item) for item in ITEMS[1:]]
+
+
+@pytest.mark.parametrize("error", [SessionError, BusyError])
+def test_a_session_that_does_not_run_any_more_is_opened_again(error):
+    protocol = lasting()
+    protocol.receive([pack(Error("id", error.code, "it does not run here"))])
+    assert protocol.lost
+    assert not protocol.may_send
+    protocol.reopen()
+    assert not protocol.lost
+
+
+def test_a_server_that_says_not_now_is_asked_again_and_one_that_has_no_session_is_not():
+    protocol = lasting()
+    protocol.reopen()
+    protocol.receive([pack(Error("id", "busy", "it stops"))])
+    assert protocol.lost
+    protocol.reopen()
+    with pytest.raises(SessionError, match="there is none"):
+        protocol.receive([pack(Error("id", "session", "there is none"))])
+
+
+def test_an_error_that_comes_after_the_result_means_nothing():
+    protocol = lasting()
+    protocol.receive([pack(Done("id"))])
+    protocol.receive([pack(Error("id", "session", "no such session runs here"))])
+    assert protocol.error is None
+
+
+@given(st.data())
+def test_the_server_gets_every_byte_once_wherever_the_connection_breaks(data):
+    """Against a log that takes what begins where it ends, as a server's does."""
+    stream = bytes(range(60))
+    protocol = ScanProtocol("count", b"", goes_on=True)
+    held, log, ended = 0, bytearray(), False
+    protocol.receive([pack(Opened("id", 0, 20))])
+    for step in data.draw(st.lists(st.sampled_from(["send", "end", "break", "credit"]), max_size=30)):
+        if step == "send" and protocol.may_send and not protocol._ended:
+            protocol.send(stream[protocol.offset : protocol.offset + data.draw(st.integers(0, 9))])
+        elif step == "end":
+            protocol.end()
+        elif step == "credit" and protocol.opened:
+            held = data.draw(st.integers(held, len(log)))
+            protocol.receive([pack(Credit("id", held, held + 20))])
+        n_arrived = data.draw(st.integers(0, len(protocol.outgoing)))  # the others are lost with the connection
+        for message, *payload in said(protocol)[: n_arrived if step == "break" else None]:
+            if isinstance(message, Data):
+                assert message.offset <= len(log)
+                log[message.offset :] = payload[0]
+            elif isinstance(message, End):
+                assert message.offset == len(log)
+                ended = True
+        if step == "break":
+            protocol.reopen()
+            said(protocol)
+            protocol.receive([pack(Opened("id", len(log) + 2 * ended, len(log) + 20))])
+    for message, *payload in said(protocol):
+        if isinstance(message, Data):
+            log[message.offset :] = payload[0]
+        ended = ended or isinstance(message, End)
+    assert log == stream[: protocol.offset]
+    assert ended == protocol._ended

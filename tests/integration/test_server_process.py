@@ -84,7 +84,7 @@ def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp
     before = shared_memory()
     with running_server(tmp_path) as server:
         run_all(server, small_scan())
-        busy = open_scan(LOOP, small_scan().header, server=server.address)
+        busy = open_scan(LOOP, small_scan().header, server=server.address, reconnect=0)
         busy.send(small_scan().batches[0])
         below = descendants(server.process.pid)
         assert below
@@ -108,7 +108,10 @@ def test_told_to_stop_once_more_while_it_ends_it_ends_no_worse(tmp_path):
 def test_told_to_stop_before_all_output_is_sent_it_says_so(running_server, tmp_path, small_scan, eventually):
     chain = '<chain><gadget name="Enlarge" megabytes="2"/></chain>'
     scan = small_scan(matrix=(24, 40))
-    with running_server(tmp_path) as server, open_scan(chain, scan.header, server=server.address) as opened:
+    with (
+        running_server(tmp_path) as server,
+        open_scan(chain, scan.header, server=server.address, reconnect=0) as opened,
+    ):
         for batch in scan.batches:
             opened.send(batch)
         opened.end()
@@ -122,7 +125,7 @@ def test_told_to_stop_before_all_output_is_sent_it_says_so(running_server, tmp_p
 def test_its_workers_end_with_it_even_when_it_is_killed(running_server, tmp_path, small_scan, eventually):
     with (
         running_server(tmp_path) as server,
-        open_scan(COUNT, small_scan().header, server=server.address, timeout=1) as opened,
+        open_scan(COUNT, small_scan().header, server=server.address, timeout=1, reconnect=0) as opened,
     ):
         opened.send(small_scan().batches[0])
         below = descendants(server.process.pid)
