@@ -19,6 +19,7 @@ from echotrain.server.folder import default_sessions_folder
 from echotrain.server.settings import DEFAULT_MRD_ADDRESS
 from echotrain.server.wire import DEFAULT_ADDRESS
 
+from . import serve_options
 from .pace import parse_speed
 
 
@@ -146,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"
     )
+
+    serve_options.add_options(serve)
 
     replay = commands.add_parser("replay", parents=[common, source, chain], help="play a recording into a server")
     replay.add_argument("--server", default=DEFAULT_ADDRESS, help="address of the server (default %(default)s)")

@@ -6,6 +6,7 @@ import time
 
 from echotrain.mrd.errors import StorageError
 
+from .caretaker import Caretaker
 from .loop import Loop
 from .mrd_door import MrdDoor
 from .native_door import NativeDoor
@@ -38,6 +39,7 @@ class Front:
             self.native.close()
             raise
         self._sessions.start()
+        self._caretaker = Caretaker(settings)
 
     def wait_until_warm(self) -> None:
         """Wait for the first worker to stand ready."""
@@ -57,11 +59,13 @@ class Front:
             if time.monotonic() - looked > TICK:
                 looked = time.monotonic()
                 self._sessions.look_around(looked)
+                self._caretaker.look_around(looked, self._sessions.ids())
                 if self.mrd:
                     self.mrd.look_around(looked)
 
     def close(self) -> None:
         """Let go of everything; sessions that run are left on disk as they are."""
+        self._caretaker.close()
         self._sessions.close()
         self.native.close()
         if self.mrd:

@@ -16,7 +16,7 @@ from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, St
 from .loop import READ, WRITE, Loop
 from .mrd_opening import Opening
 from .session import Session
-from .sessions import Sessions, our_fault
+from .sessions import Sessions, log, our_fault
 from .settings import Settings
 from .wire import Done, Error, Message, Notice, Opened, Output
 
@@ -71,7 +71,8 @@ class MrdDoor:
     def _accept(self, _events: int) -> None:
         try:
             connection, (host, *_) = self._listener.accept()
-        except OSError:  # the client went away again; or there are no more descriptors, and some time must pass
+        except OSError as error:  # the client is gone again; or there are no more descriptors, and some time must pass
+            log.warning("a connection cannot be accepted: %s", error)
             self.loop.forget(self._listener.fileno())
             return
         self.clients.add(MrdClient(self, connection, host))

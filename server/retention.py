@@ -19,7 +19,6 @@ from .noise_store import noise_store
 from .outcome import Outcome, outcome, size_of
 from .settings import Settings
 
-KEEP = ("all", "failed", "none")
 TRY_AGAIN = 3600.0  # [s] from one attempt to archive a session to the next
 DAY = 24 * 3600.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import traceback
 from collections import deque
 from typing import Any
@@ -16,6 +17,8 @@ from .pool import Worker, WorkerPool
 from .session import Send, Session
 from .settings import Settings
 from .wire import Error
+
+log = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -60,6 +63,10 @@ class Sessions:
                 return running
             self.leave(running)  # who has everything and asks again wants it made again
         return self._run(Session(find_session(self._settings.sessions, session_id), self._settings, send, self._disk))
+
+    def ids(self) -> frozenset[str]:
+        """Those of all sessions that a client or a worker may be busy with."""
+        return frozenset(self._running)
 
     def find(self, session_id: str) -> Session:
         """The running session of this id.
@@ -140,7 +147,7 @@ class Sessions:
 
 def our_fault(error: Exception) -> EchotrainError:
     """An error that should not be, as one that can be told; it ends one session and not the server."""
-    traceback.print_exception(error)
+    log.error("the server made a mistake", exc_info=error)
     detail = "".join(traceback.format_exception(error))
     return EchotrainError(
         f"the server made a mistake, {type(error).__name__}: {error}; please report it", detail=detail

@@ -12,6 +12,7 @@ from .logs import Log
 from .wire import DEFAULT_ADDRESS
 
 DEFAULT_MRD_ADDRESS = "127.0.0.1:9002"
+KEEP = ("all", "failed", "none")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Settings:
     """How long a session waits for a client that has gone [s]."""
 
     keep: str = "all"
-    """Which sessions that are over are kept: all, failed, or none."""
+    """Which sessions that are over are kept, one of KEEP."""
 
     keep_days: float = math.inf
     """How long after its last event a session is kept, and noise after its last use [days]."""

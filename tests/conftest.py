@@ -81,7 +81,8 @@ def as_stream():
 def _running_server(sessions, *options):
     command = [sys.executable, "-m", "echotrain.clients.main", "serve"]
     command += ["--bind", "tcp://127.0.0.1:*", "--mrd", "127.0.0.1:0"]
-    command += ["--sessions", str(sessions), "--gadgets", str(TEST_GADGETS), *options]
+    command += ["--sessions", str(sessions), "--gadgets", str(TEST_GADGETS), "--log-level", "error"]
+    command += options
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             select.select([process.stdout], [], [], START_SECONDS)

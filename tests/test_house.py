@@ -68,12 +68,15 @@ def test_a_floor_imports_only_from_floors_before_it(path):
 def test_clients_use_little_of_the_server():
     """What runs a scan here or speaks the protocol; the front only where it is served."""
     allowed = {
+        "archive",
         "chain",
         "chain_xml",
         "configs",
         "folder",
         "log_reader",
+        "logs",
         "noise_store",
+        "outcome",
         "prepare",
         "registry",
         "settings",

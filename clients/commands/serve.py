@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 from dataclasses import replace
 
 from echotrain.server.allocator import keep_freed_buffers
 from echotrain.server.front import Front
 
+from ..serve_options import settings_of
 from . import config_text, local_settings
 
 
@@ -19,13 +21,16 @@ def run(options: argparse.Namespace) -> int:
         bind=options.bind,
         mrd="" if options.mrd == "off" else options.mrd,
         openrecon=config_text(options.openrecon) if options.openrecon else "",
-        idle=options.idle,
+        idle=options.idle or math.inf,
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
         patience=options.patience,
+        **settings_of(options),
         sync_interval=options.durability,
         reserve=None if options.reserve is None else int(1e6 * options.reserve),
     )
+    if settings.log:
+        settings.log.set_up()
     keep_freed_buffers()
     front = Front(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
