@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from array import array
+from bisect import bisect_right
 from pathlib import Path
 
 SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
@@ -18,25 +19,25 @@ class OutputFeed:
         self._path = path
         self._file = -1
         self._end = self._safe = 0
-        self._unacknowledged: deque[int] = deque()  # where records end
-        self._sendable: deque[int] = deque()  # those of them not yet sent
+        self._ends = array("Q")  # of all records
+        self._n_sent = 0  # of these
         self._sent = 0
         self._acknowledged = 0
 
     @property
     def all_sent(self) -> bool:
-        return not self._sendable
+        return self._n_sent == len(self._ends)
 
     @property
     def all_acknowledged(self) -> bool:
-        return not self._unacknowledged
+        return self._acknowledged >= self._end
 
     def grow(self, size: int) -> None:
         """Note that the log holds whole records up to `size`."""
         if size > self._end:
             self._end = size
-            self._unacknowledged.append(size)
-            self._sendable.append(size)
+            self._ends.append(size)
+            self._n_sent += size <= self._sent  # as where a client that came back has it from a run before
 
     def release(self, size: int) -> None:
         """Note that the log is safe on disk up to `size`, and may be sent."""
@@ -45,18 +46,15 @@ class OutputFeed:
     def acknowledge(self, offset: int) -> None:
         """Note that the client holds the log up to `offset`."""
         self._acknowledged = min(max(self._acknowledged, offset), self._sent)
-        while self._unacknowledged and self._unacknowledged[0] <= self._acknowledged:
-            self._unacknowledged.popleft()
 
-    def rewind(self) -> None:
-        """Send what was not acknowledged again, to a client that came back."""
-        self._sent = self._acknowledged
-        self._sendable = self._unacknowledged.copy()
+    def rewind(self, received: int) -> None:
+        """Send what begins at `received`, to a client that came back and holds what is before."""
+        self._sent = self._acknowledged = received
+        self._n_sent = bisect_right(self._ends, received)
 
     def drop(self) -> None:
         """Send nothing more."""
-        self._sendable.clear()
-        self._unacknowledged.clear()
+        self.rewind(self._end)
 
     def next(self) -> tuple[int, int, bytes] | None:
         """Offset, number of records and bytes of the next message, or None where nothing may be sent now.
@@ -67,7 +65,8 @@ class OutputFeed:
         if self._sent - self._acknowledged >= self.window:
             return None
         count, end = 0, self._sent
-        for size in self._sendable:
+        for index in range(self._n_sent, len(self._ends)):
+            size = self._ends[index]
             if size > self._safe or (count and size - self._sent > SENT_AT_ONCE):
                 break
             end = size
@@ -78,8 +77,7 @@ class OutputFeed:
 
     def note_sent(self, offset: int, count: int, data: bytes) -> None:
         """Note that a message which `next` gave is under way."""
-        for _ in range(count):
-            self._sendable.popleft()
+        self._n_sent += count
         self._sent = offset + len(data)
 
     def close(self) -> None:

@@ -100,11 +100,11 @@ class Session:
         self.output.acknowledge(offset)
         self._forward()
 
-    def attach(self, send: Send) -> None:
-        """Go on with a client that came back: say what is held, and send what it did not acknowledge."""
+    def attach(self, send: Send, received: int = 0) -> None:
+        """Go on with a client that came back: say what is held, and send the output from `received` on."""
         self.send = send
         self.told = False
-        self.output.rewind()
+        self.output.rewind(received)
         if self.ready or self.over:
             self._grant(Opened)
         if self._wait_for_room:

@@ -262,7 +262,7 @@ def test_an_error_comes_after_all_output_and_only_the_first_counts(opened):
     assert setup.worker.ended
 
 
-def test_a_client_that_comes_back_is_told_what_is_held_and_sent_what_it_did_not_acknowledge(opened):
+def test_a_client_that_comes_back_is_told_what_is_held_and_sent_what_it_did_not_receive(opened):
     setup = opened()
     setup.session.receive(START, [b"data"])
     for data in (b"first", b"second", b"third"):
@@ -272,7 +272,7 @@ def test_a_client_that_comes_back_is_told_what_is_held_and_sent_what_it_did_not_
     setup.make_output(b"fourth")
     assert setup.session.send is None
     again = FakeClient()
-    setup.session.attach(again)
+    setup.session.attach(again, 5)
     assert again.messages[0] == Opened(setup.session.id, START + 4, START + 4 + setup.settings.input_window)
     assert again.messages[1].offset == 5
     assert b"".join(again.payloads) == b"secondthirdfourth"
