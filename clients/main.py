@@ -184,13 +184,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--group", help="group that holds the images, where there are several")
     export.add_argument("--png", type=Path, required=True, metavar="DIR", help="one PNG a slice, and a montage")
 
-    listing = commands.add_parser("sessions", parents=[common], help="list, show, retry or delete sessions")
-    listing.set_defaults(sessions=default_sessions_folder())
-    actions = listing.add_subparsers(dest="action", metavar="list|show|retry|delete")
-    actions.add_parser("list", parents=[common, sessions])
-    for name in ("show", "delete"):
-        actions.add_parser(name, parents=[common, sessions]).add_argument("id")
-    retry = actions.add_parser("retry", parents=[common, sessions, places])
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--sessions", type=Path, default=argparse.SUPPRESS, metavar="DIR")  # or that before the action
+    listing = commands.add_parser("sessions", parents=[common, sessions], help="list, show, retry... sessions")
+    actions = listing.add_subparsers(dest="action", metavar="list|show|retry|archive|delete")
+    actions.add_parser("list", parents=[common, where])
+    for name in ("show", "archive", "delete"):
+        actions.add_parser(name, parents=[common, where]).add_argument("id")
+    actions.choices["archive"].add_argument("--output", type=Path, required=True, metavar="OUT.h5", help="replaced")
+    retry = actions.add_parser("retry", parents=[common, where, places])
     retry.add_argument("id")
     retry.add_argument("--config", metavar="NAME|FILE", help="another chain than the session's own")
     retry.add_argument("--output", type=Path, metavar="OUT.h5", help="also write the images here")
