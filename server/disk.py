@@ -18,7 +18,6 @@ from .loop import Loop
 from .settings import Settings
 
 MOST_RESERVE = 256 << 20
-LOOK_AFTER = 64 << 20  # bytes written until the room is looked at again, which the loop has done each second besides
 CLOSING = 10.0  # [s] that a disk may take to sync when the server stops
 
 Then = Callable[[OSError | None], None]
@@ -37,6 +36,7 @@ class Disk:
         self._folder = settings.sessions
         self._reserve = settings.reserve
         self._allowed = 0  # bytes that may be written before the next look
+        self._lacking = 0  # bytes that found no room
         self._interval = settings.sync_interval
         self._wanted: dict[tuple[Path, ...], Then] = {}
         self._changed = threading.Condition()
@@ -55,10 +55,11 @@ class Disk:
         """Whether `size` bytes more fit beside the reserve; they count as written then."""
         if size > self._allowed:
             free, reserve = self._room()
-            self._allowed = max(0, min(free - reserve, max(size, LOOK_AFTER)))
+            self._allowed = max(0, min(free - reserve, max(size, reserve // 4)))  # as others write as well
         fits = size <= self._allowed
         if fits:
             self._allowed -= size
+        self._lacking = 0 if fits else max(self._lacking, size)
         return fits
 
     def look_again(self) -> None:
@@ -78,12 +79,13 @@ class Disk:
         return True
 
     def check_room(self) -> None:
-        """Refuse what is new where the disk is full.
+        """Refuse what is new where the disk is full, or what waits for room would not find it.
 
         Raises:
-            StorageError: where nothing fits beside the reserve.
+            StorageError: where it is so.
         """
-        if not self.has_room(1):
+        free, reserve = self._room()
+        if free - reserve < max(reserve, self._lacking):
             raise self.full_error(self._folder)
 
     def full_error(self, path: Path) -> StorageError:
