@@ -57,11 +57,7 @@ class Noise:
 
     def age(self, now: float) -> str:
         """How long before `now` [s since the epoch] it was measured, in words."""
-        seconds = max(0.0, now - self.time)
-        for length, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-            if seconds >= 2 * length:
-                return f"{seconds // length:.0f} {unit}"
-        return f"{seconds:.0f} s"
+        return in_words(now - self.time)
 
     def of_channels(self, chosen: Sequence[int]) -> Noise:
         """The noise of the channels at the indices `chosen`, in their order."""
@@ -71,6 +67,14 @@ class Noise:
             channel_bits=tuple(self.channel_bits[index] for index in chosen) if self.channel_bits else (),
             coil_names=tuple(self.coil_names[index] for index in chosen) if self.coil_names else (),
         )
+
+
+def in_words(seconds: float) -> str:
+    """A length of time, in the largest unit of which it has two; nothing less than 0 s."""
+    for length, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def distinct_names(names: Sequence[str], n_channels: int) -> tuple[str, ...]:

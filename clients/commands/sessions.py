@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,34 +13,35 @@ from itertools import chain
 from echotrain.mrd import Close, HeaderText, Image, Item, Noise, Text, encode, parse_header
 from echotrain.mrd.errors import SessionError
 from echotrain.mrd.hdf5_images import ImageWriter
+from echotrain.mrd.noise import in_words
+from echotrain.server.archive import archive_session
 from echotrain.server.folder import SessionFolder, all_sessions, find_session
 from echotrain.server.log_reader import LogReader
 from echotrain.server.noise_store import noise_for, noise_store
+from echotrain.server.outcome import outcome, shown_state, size_of
 from echotrain.server.settings import Settings
 
 from ..recon import reconstruct
 from . import config_text, local_settings
 
-NOT_STATES = ("client away", "noise", "noise kept", "noise not kept")
-"""Events that say nothing of how far a session is."""
-
 
 def run(options: argparse.Namespace) -> int:
     """Do what was asked; without an action, list."""
-    {"list": _list, "show": _show, "delete": _delete, "retry": _retry}[options.action or "list"](options)
+    actions = {"list": _list, "show": _show, "archive": _archive, "delete": _delete, "retry": _retry}
+    actions[options.action or "list"](options)
     return 0
 
 
 def _list(options: argparse.Namespace) -> None:
     for folder in all_sessions(options.sessions):
         try:
-            request, state = folder.request, _state(folder)
+            request, state, since = folder.request, shown_state(folder), outcome(folder).time
         except (SessionError, OSError):
             print(f"{folder.id}  damaged")
             continue
         config = request["config"] if not request["config"].lstrip().startswith("<") else "(XML)"
-        size = folder.input.stat().st_size / 1e6 if folder.input.exists() else 0.0
-        print(f"{folder.id}  {state:8}  {size:9.1f} MB  {_printable(config[:60]):16}  {_printable(request['label'])}")
+        facts = f"{state:8}  {size_of(folder) / 1e6:9.1f} MB  {in_words(time.time() - since):>8}"
+        print(f"{folder.id}  {facts}  {_printable(config[:60]):16}  {_printable(request['label'])}")
     for noise in noise_store(Settings(sessions=options.sessions)).all():
         if not isinstance(noise, Noise):
             print(f"noise  damaged  {_printable(noise.message)}")
@@ -53,15 +55,6 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def _state(folder: SessionFolder) -> str:
-    """The last thing that is known of a session: opened, ended, done, error or left."""
-    state = "empty"
-    for event in folder.events():
-        if event["event"] not in NOT_STATES and (state, event["event"]) != ("error", "ended"):
-            state = str(event["event"])
-    return state
-
-
 def _show(options: argparse.Namespace) -> None:
     folder = find_session(options.sessions, options.id)
     print(folder.path)
@@ -73,7 +66,18 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _delete(options: argparse.Namespace) -> None:
-    find_session(options.sessions, options.id).delete()
+    folder = find_session(options.sessions, options.id)
+    with folder.alone():
+        folder.delete()
+
+
+def _archive(options: argparse.Namespace) -> None:
+    """Write a session into an HDF5 file, and leave it where it is."""
+    folder = find_session(options.sessions, options.id)
+    with folder.alone():
+        counts = archive_session(folder, options.output)
+        folder.write_event("archived", file=str(options.output.absolute()), **counts)
+    print(f"{', '.join(f'{n} {kind}' for kind, n in counts.items() if n) or 'a header'} in {options.output}")
 
 
 def _retry(options: argparse.Namespace) -> None:
@@ -91,7 +95,7 @@ def _retry(options: argparse.Namespace) -> None:
     with contextlib.ExitStack() as files:
         folder.claim(files.enter_context(folder.input.open("rb")).fileno())
         files.callback(partial.unlink, missing_ok=True)
-        output = files.enter_context(partial.open("wb"))
+        output = files.enter_context(open(partial, "wb", opener=_private))
         output.write(encode(HeaderText(header)))
         writer = files.enter_context(ImageWriter(options.output, header_xml=header)) if options.output else None
         for item in reconstruct(items, header, config, parameters, local_settings(options), asked.get("options")):
@@ -107,6 +111,11 @@ def _retry(options: argparse.Namespace) -> None:
         partial.replace(folder.output)
     folder.write_event("retried", images=n_images)
     print(f"{n_images} images in {options.output or folder.output}")
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that its owner alone may read."""
+    return os.open(path, flags, 0o600)
 
 
 def _logged(folder: SessionFolder) -> Iterator[Item]:

@@ -255,20 +255,28 @@ def test_check_shows_every_parameter_and_where_its_value_comes_from(succeed):
 
 def test_sessions_are_listed_with_state_size_chain_and_label(succeed, session):
     (line,) = succeed("sessions", "list", "--sessions", session.path.parent)
-    assert re.match(rf"{session.id} +opened +0.1 MB +rss +knee", line)
+    assert re.match(rf"{session.id} +parked +0.1 MB +\d+ s +rss +knee", line)
 
 
-def test_a_session_that_failed_before_its_scan_was_over_is_listed_as_an_error(succeed, session):
+def test_a_session_that_failed_before_its_scan_was_over_is_listed_as_failed(succeed, session):
     for event in ("error", "client away", "ended"):
         session.write_event(event)
     (line,) = succeed("sessions", "list", "--sessions", session.path.parent)
-    assert line.split()[1] == "error"
+    assert line.split()[1] == "failed"
 
 
 def test_sessions_without_an_action_lists_them(succeed, session, monkeypatch):
     monkeypatch.setenv("ECHOTRAIN_SESSIONS", str(session.path.parent))
-    assert succeed("sessions") == succeed("sessions", "list")
-    assert len(succeed("sessions")) == 1
+    assert [line.split()[0] for line in succeed("sessions")] == [session.id]
+    assert [line.split()[0] for line in succeed("sessions", "list")] == [session.id]
+
+
+def test_sessions_of_another_folder_are_listed_with_and_without_an_action(succeed, session, monkeypatch, tmp_path):
+    monkeypatch.setenv("ECHOTRAIN_SESSIONS", str(tmp_path / "nowhere"))
+    folder = ["--sessions", session.path.parent]
+    for arguments in ([*folder], ["list", *folder], [*folder, "list"]):
+        (line,) = succeed("sessions", *arguments)
+        assert line.startswith(session.id)
 
 
 def test_a_session_that_is_damaged_hides_no_other(succeed, session):
