@@ -105,7 +105,7 @@ class Session:
         self.send = send
         self.told = False
         self.output.rewind(received)
-        if self.ready or self.over:
+        if self.input.safe and (self.ready or self.over):
             self._grant(Opened)
         if self._wait_for_room:
             self._tell_of_full_disk()
