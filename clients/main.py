@@ -129,7 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         "--openrecon", metavar="NAME|FILE", help="chain for clients that name the configuration openrecon"
     )
     serve.add_argument(
-        "--idle", type=_at_least_0(float), default=1800.0, metavar="SECONDS", help="an MRD client may say nothing"
+        "--idle",
+        type=_at_least_0(float),
+        default=1800.0,
+        metavar="SECONDS",
+        help="a client may send nothing in the midst of a scan; 0 for ever (default %(default)g)",
     )
     serve.add_argument("--warm", type=_at_least_0(int), default=1, metavar="N", help="workers that stand ready")
     serve.add_argument(

@@ -89,7 +89,7 @@ class SessionFolder:
 
         The log of the server says it as well.
         """
-        log_event(self.id, event, details)
+        log_event(self.id, event, {**details, **self._duration(event)})
         line = json.dumps({"time": time.time(), "event": event, **details}).encode() + b"\n"
         try:
             with (self.path / "events.jsonl").open("ab", buffering=0) as file:
@@ -97,6 +97,16 @@ class SessionFolder:
                     file.truncate(file.tell() - written)
         except OSError:
             return
+
+    def _duration(self, event: str) -> dict[str, float]:
+        """How long a session has taken that is over [s]; of other events, nothing."""
+        if event not in ("done", "error"):
+            return {}
+        with contextlib.suppress(OSError):
+            for before in reversed(list(self.events())):
+                if before["event"] == "opened":
+                    return {"seconds": round(time.time() - before["time"], 3)}
+        return {}
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What happened, first to last; a line that was cut off or damaged, as on a full disk, is left out."""

@@ -138,7 +138,7 @@ class NativeDoor:
             return
         if not message.config:
             raise ProtocolError("open names no configuration")
-        request = {"config": message.config, "parameters": message.parameters, "label": message.label}
+        request = {"config": message.config, "parameters": message.parameters, "label": message.label, "door": "native"}
         self._sessions.create(request, message.header, self._sender(identity))
 
     def _end(self, _identity: bytes, message: End) -> None:

@@ -42,6 +42,7 @@ class Session:
         self.send: Send | None = send
         """How to reach the client, or None while it is away."""
         self.quiet_since = time.monotonic()
+        self._heard = time.monotonic()  # when input came last, or could not be expected
         self.worker: Worker | None = None
         self.ready = False
         self.over = False
@@ -148,6 +149,7 @@ class Session:
 
     def look_after(self) -> None:
         """Notice that there is room again; or that the worker died while a process of a gadget keeps its pipe open."""
+        self._look_for_input(time.monotonic())
         if self.input.lacking and self._disk.room_is_back(self.input.lacking):
             self.input.lacking = 0
             self._wait_for_room.discard("input")
@@ -178,10 +180,18 @@ class Session:
     # -- within ---------------------------------------------------------------------------------------------------
 
     def _note_input(self, taken: bool) -> bool:
+        self._heard = time.monotonic()
         if self.input.lacking:
             self._note_full_disk("input")
         self._wake_worker()
         return taken
+
+    def _look_for_input(self, now: float) -> None:
+        """Take what came for all that comes where the client is there, but has sent nothing for long."""
+        if not self.ready or self.send is None or self.input.ended or self.input.lacking:
+            self._heard = now
+        elif now - self._heard > self._settings.idle:
+            self.cut_off(f"nothing came for {self._settings.idle:g} s")
 
     def _note_synced(self, error: OSError | None) -> None:
         """Tell the client what more is safe of its input."""

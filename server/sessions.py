@@ -108,7 +108,7 @@ class Sessions:
         self._disk.close()
 
     def _run(self, session: Session) -> Session:
-        session.folder.write_event("opened", held=session.input.held)
+        session.folder.write_event("opened", held=session.input.held, **_asked(session))
         self._running[session.id] = session
         self._waiting.append(session)
         self._assign()
@@ -143,6 +143,17 @@ class Sessions:
 
     def _forget_worker(self, worker: Worker) -> None:
         self._loop.forget(worker.fileno())
+
+
+def _asked(session: Session) -> dict[str, str]:
+    """Who asked for a session, and for what, as far as it is known."""
+    try:
+        request = session.folder.request
+    except SessionError:  # it is damaged, which the worker will say
+        return {}
+    config = str(request["config"]).lstrip()
+    facts = {"config": "(XML)" if config.startswith("<") else config, "label": request["label"], "door": request.get("door", "mrd")}
+    return {name: str(fact)[:100] for name, fact in {**facts, "client": request.get("client", "")}.items() if fact}
 
 
 def our_fault(error: Exception) -> EchotrainError:

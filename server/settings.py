@@ -53,7 +53,7 @@ class Settings:
     """How much output may be under way to a client that has not acknowledged it [bytes]."""
 
     idle: float = 1800.0
-    """How long an MRD client may send nothing, or take nothing, in the midst of a scan [s]."""
+    """How long a client may send nothing in the midst of a scan, and one of the MRD door take nothing [s]."""
 
     patience: float = 60.0
     """How long a session waits for a client that has gone [s]."""
