@@ -152,8 +152,9 @@ def _asked(session: Session) -> dict[str, str]:
     except SessionError:  # it is damaged, which the worker will say
         return {}
     config = str(request["config"]).lstrip()
-    facts = {"config": "(XML)" if config.startswith("<") else config, "label": request["label"], "door": request.get("door", "mrd")}
-    return {name: str(fact)[:100] for name, fact in {**facts, "client": request.get("client", "")}.items() if fact}
+    facts = {**request, "config": "(XML)" if config.startswith("<") else config}
+    facts.setdefault("door", "mrd")
+    return {name: str(facts[name])[:100] for name in ("config", "label", "door", "client") if facts.get(name)}
 
 
 def our_fault(error: Exception) -> EchotrainError:
