@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from .gadget import Gadget
 from .kspace_units import Index, Ints, Layout, PlacedLines, Unit, as_slice
 from .lines import COUNTERS, counters, runs, turn_forward, without_discarded
 from .parameters import parameter
+from .sampling import disagreement
 
 _AXES = ("average", "contrast", "phase", "repetition", "set", "slice")  # that a k-space can have, in this order
 _LEFT_OUT = NOT_IMAGING & ~Flag.IS_PARALLEL_CALIBRATION
@@ -48,6 +49,8 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
     Lines for parallel calibration alone go into `KSpace.calibration` only. Calibration serves the later k-spaces with
     the same counters, repetition apart, that have none of their own. Gadgets that say so are given it early as well,
     as soon as a line follows that is for imaging alone; others only with imaging lines.
+
+    The client is told where lines lie otherwise than the header's acceleration factor says, or it has none.
 
     Raises:
         HeaderError: where the header describes no encoding, or one that is not Cartesian.
@@ -95,6 +98,7 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
         self._calibrations: dict[Key, KSpace] = {}
         self._unused: set[Key] = set()
         self._n_reopened = 0
+        self._warned = False
         self._left_out: Counter[str] = Counter()
 
     def process(self, lines: Acquisitions, /) -> Iterator[Any]:
@@ -108,10 +112,10 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
             lines = lines[~left_out]
         lines = without_discarded(turn_forward(lines))
         for run in runs(lines.head["encoding_space_ref"]):
-            yield from self._collect(lines[run])
+            yield from self._checked(self._collect(lines[run]))
 
     def finish(self) -> Iterator[Any]:
-        yield from self._give_open()
+        yield from self._checked(self._give_open())
         if self._n_reopened > 1:
             yield Text(f"warning: CollectKSpace: {self._n_reopened} k-spaces were begun again after they were given on")
         if self._unused:
@@ -122,6 +126,18 @@ class CollectKSpace(Gadget[Acquisitions, KSpace]):
         if kinds:
             yield Text(f"CollectKSpace: left out lines that are not k-space of an image: {', '.join(kinds)}")
         self._calibrations.clear()
+
+    def _checked(self, items: Iterable[KSpace | Text]) -> Iterator[KSpace | Text]:
+        """What was collected, after words, once, on lines that lie otherwise than the header says."""
+        for item in items:
+            units = item.units() if isinstance(item, KSpace) and not item.early and not self._warned else ()
+            for unit in units:
+                announced = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration
+                if otherwise := disagreement(unit.sampled, announced):
+                    self._warned = True
+                    yield Text(f"warning: CollectKSpace: {otherwise}; images are made from the lines that came")
+                    break
+            yield item
 
     def _collect(self, lines: Acquisitions) -> Iterator[Any]:
         """Take lines of one encoding space."""

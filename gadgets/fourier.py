@@ -10,13 +10,13 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from echotrain.mrd import Header, Image, KSpace, Text
 
 from .gadget import Gadget
 from .image_headers import image_head, image_meta, sampling_limits
+from .sampling import missing_lines
 from .tensors import N_CORES, Array, as_given, as_tensor
 
 
@@ -81,7 +81,8 @@ class FourierTransform(Gadget[KSpace, Image]):
     """Transform k-space to complex images, one per channel, with the header of the line nearest to the centre.
 
     A unit axis of the k-space gives one image per element, in C order; elements that no line reached give none. Lines
-    that were not acquired stay zero; where they lie between others the client is told, since images are then folded.
+    that were not acquired stay zero; where they lie between others the client is told, since images are then folded,
+    and so it is of samples that are not finite.
     """
 
     takes_image_space_readout = True
@@ -89,16 +90,26 @@ class FourierTransform(Gadget[KSpace, Image]):
     def start(self, header: Header, /) -> None:
         self._header = header
         self._n_images: Counter[int] = Counter()
-        self._warned = False
+        self._warned = self._told_of_samples = False
 
     def process(self, kspace: KSpace, /) -> Iterator[Image | Text]:
-        if not self._warned and (gaps := _gaps(kspace.sampled)):
-            self._warned = True
-            yield Text(
-                f"warning: FourierTransform: {gaps} were not acquired, so images are folded; take a chain for "
-                "accelerated scans, such as sense, cg_sense or Generic_Cartesian_Grappa"
-            )
-        yield from self.images(kspace)
+        for unit in kspace.units():
+            if not self._warned and (gaps := missing_lines(unit.sampled)):
+                self._warned = True
+                yield Text(
+                    f"warning: FourierTransform: {gaps} were not acquired, so images are folded; take a chain for "
+                    "accelerated scans, such as sense, cg_sense or Generic_Cartesian_Grappa"
+                )
+            for image in self.images(unit):
+                # A sample that is not finite makes all pixels so: one tells.
+                if not self._told_of_samples and not np.isfinite(image.data[:, 0, 0, 0]).all():
+                    self._told_of_samples = True
+                    yield Text(
+                        f"warning: FourierTransform: line {int(unit.head['scan_counter'])} or others of its k-space "
+                        "hold samples that are not finite, and so do all pixels of their image; look at the source of "
+                        "the data"
+                    )
+                yield image
 
     def images(self, kspace: KSpace) -> Iterator[Image]:
         """The images of a k-space, whatever lines it lacks."""
@@ -115,14 +126,3 @@ class FourierTransform(Gadget[KSpace, Image]):
             meta = image_meta(head, line, self._header, by=type(self).__name__)
             meta |= sampling_limits(kspace.sampled[unit], line, n_x=data.shape[-1])
             yield Image(data, head, meta)
-
-
-def _gaps(sampled: NDArray[np.bool_]) -> str:
-    """Which lines lack between the first and the last that were acquired, in words; empty where none do."""
-    for name, axis in (("ky", -1), ("kz", -2)):
-        others = tuple(other for other in range(sampled.ndim) if other != sampled.ndim + axis)
-        acquired = sampled.any(axis=others)
-        rows = np.flatnonzero(acquired)
-        if len(rows) and len(rows) < (span := int(rows[-1] - rows[0]) + 1):
-            return f"{span - len(rows)} of {span} lines along {name}"
-    return ""

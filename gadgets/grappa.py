@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from echotrain.mrd import Header, Image, KSpace, Meta, Text
 from echotrain.mrd.errors import DataError, ParameterError
 
-from .coils import adaptive_coil_maps, combine
+from .calibration import calibration_block as calibration_block_at_centre
+from .coils import adaptive_coil_maps, combine, smooth_images
 from .fourier import FourierTransform, centred_ifft
 from .gadget import Gadget
 from .grappa_calibration import Calibrated, FrameWindow, calibration_block, has_calibration
+from .grappa_local import LocalGrappa
 from .grappa_weights import GrappaWeights, grappa_lines, unmix_folded
 from .image_headers import worked_on
 from .parameters import parameter
-from .sampling import Lattice, sampling_lattice
+from .sampling import IrregularLinesError, Lattice, dense_block, sampling_lattice, wide_gaps
 
 G_FACTOR_SCALE, SNR_SCALE = 100, 10  # as Gadgetron's, so that maps survive as integers
 
@@ -37,6 +39,9 @@ class Grappa(Gadget[KSpace, Image]):
     calibration alone stay as acquired. Lines of a volume's planes may be shifted from plane to plane (CAIPIRINHA).
     k-space without gaps is transformed, and combined by maps from the image itself.
 
+    Where lines along ky are at changing distances, or lack beyond the header's acceleration factor, each is made from
+    the nearest ones by weights of their own (slower), which the client is told.
+
     Repetitions without calibration lines whose lines interleave (TGRAPPA) are calibrated by those around them: the
     first wait until together they have all lines, which the client is told, where the header announces repetitions or
     interleaved calibration.
@@ -49,8 +54,8 @@ class Grappa(Gadget[KSpace, Image]):
     2005, 53:981-985 (TGRAPPA).
 
     Raises:
-        DataError: where lines are missing in no regular way or beyond the header's acceleration factor, the calibration
-            lines do not suffice or have other channels, or samples are not finite.
+        DataError: where planes are missing in no regular way, lines in too many ways, the calibration lines do not
+            suffice or have other channels, or samples are not finite.
     """
 
     takes_image_space_readout = True
@@ -100,6 +105,8 @@ class Grappa(Gadget[KSpace, Image]):
         self._transform = FourierTransform()
         self._transform.start(header)
         self._scenes: dict[tuple[int, ...], Calibrated] = {}
+        self._local: dict[tuple[int, ...], tuple[KSpace | None, NDArray[np.complex64], LocalGrappa]] = {}
+        self._warned = False
         self._windows: dict[tuple[int, ...], FrameWindow] = {}
         self._renewing = ThreadPoolExecutor(1)  # so that images need not wait for it
         self._mapped: dict[tuple[int, ...], Calibrated] = {}
@@ -112,7 +119,9 @@ class Grappa(Gadget[KSpace, Image]):
                 self._calibrate_early(unit, kspace.calibration)
                 continue
             lattice = self._lattice(unit)
-            if max(lattice.acceleration) == 1 or has_calibration(unit, lattice):
+            if lattice is None:
+                yield from self._local_image(unit, kspace.calibration)
+            elif max(lattice.acceleration) == 1 or has_calibration(unit, lattice):
                 yield from self._images(unit, lattice, kspace.calibration)
             else:
                 yield from self._framed(unit, lattice)
@@ -123,19 +132,52 @@ class Grappa(Gadget[KSpace, Image]):
                 calibration_block(*window.waiting[0], self._header)  # raises, since there is none
         self._renewing.shutdown()
         self._scenes.clear()
+        self._local.clear()
         self._windows.clear()
         self._mapped.clear()
 
-    def _lattice(self, unit: KSpace) -> Lattice:
-        lattice = sampling_lattice(unit.sampled)
+    def _lattice(self, unit: KSpace) -> Lattice | None:
+        """That of the unit's lines; None where distances along ky change, or are beyond what the header announces."""
+        try:
+            lattice = sampling_lattice(unit.sampled)
+        except IrregularLinesError:
+            if unit.sampled.any(axis=1).all():
+                return None
+            raise
         announced = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration
         if prod(lattice.acceleration) > prod(announced) > 1:
-            found, most = (" x ".join(map(str, steps)) for steps in (lattice.acceleration, announced))
-            raise DataError(
-                f"neighbouring lines are {found} apart (ky x kz), though the header's acceleration factor is {most}; "
-                "send the lines that are missing, or correct the header"
+            return None
+        between = unit.sampled & ~lattice.mask
+        between[dense_block(unit.sampled)] = False
+        return None if len(between) == 1 and between.any() else lattice
+
+    def _local_image(self, unit: KSpace, calibration: KSpace | None) -> Iterator[Image | Text]:
+        """The image of lines at changing distances, after words on them, once."""
+        if not self._warned:
+            self._warned = True
+            step = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration[0]
+            no_maps = ", and there are no maps of the noise" if self.gfactor or self.snr_map else ""
+            yield Text(
+                f"warning: Grappa: {wide_gaps(unit.sampled, step)}, though the header's acceleration factor is {step} "
+                f"along ky; each is made from the nearest ones around it{no_maps}"
             )
-        return lattice
+        if self.calibration_in_image:
+            unit = self._with_calibration(unit)
+        known = self._local.get(unit.scene)
+        if calibration is None or known is None or known[0] is not calibration or known[1].shape != unit.data.shape:
+            block, centre = calibration_block_at_centre(unit, self._header)
+            maps = adaptive_coil_maps(smooth_images(block, centre, unit.data.shape[1:]), self.width, self.iterations)
+            known = self._local[unit.scene] = calibration, maps, LocalGrappa(block, self.kernel, self.regularization)
+        _, maps, weights = known
+        hybrid = unit.data if unit.readout_in_image_space else centred_ifft(unit.data, (-1,))
+        filled = replace(unit, data=weights.filled(hybrid, unit.sampled), readout_in_image_space=True)
+        (channels,) = self._transform.images(filled)
+        assert isinstance(channels, Image)
+        data = combine(channels.data, maps)
+        _check_finite(data, unit)
+        if self.snr_units:
+            data *= _snr_scale(unit, unit.sampled, _mean_distance(unit.sampled))
+        yield worked_on(channels, data[None], by=type(self).__name__)
 
     def _framed(self, unit: KSpace, lattice: Lattice) -> Iterator[Image | Text]:
         """Images of a frame without calibration, and of those that waited for it, or none if it has to wait."""
@@ -188,12 +230,12 @@ class Grappa(Gadget[KSpace, Image]):
             self._mapped[unit.scene] = known
             yield self._g_factor_map(known, channels)
         if self.snr_map:
-            yield self._snr_map(known, channels, data * _snr_scale(unit, lattice))
+            yield self._snr_map(known, channels, data * _snr_scale(unit, lattice.mask, prod(lattice.acceleration)))
         if known.weights is not None and (unit.sampled & ~lattice.mask).any():
             data += _correction(unit, lattice, known.weights, known.maps)
             _check_finite(data, unit)
         if self.snr_units:
-            data *= _snr_scale(unit, lattice)
+            data *= _snr_scale(unit, lattice.mask, prod(lattice.acceleration))
         yield worked_on(channels, data[None], by=type(self).__name__)
 
     def _with_calibration(self, unit: KSpace) -> KSpace:
@@ -286,9 +328,14 @@ def _correction(
     return combine(centred_ifft(beyond, (-3, -2)), maps)
 
 
-def _snr_scale(unit: KSpace, lattice: Lattice) -> np.float32:
-    """What brings noise of unit deviation in k-space to the g-factor in the image."""
+def _snr_scale(unit: KSpace, lines: NDArray[np.bool_], acceleration: float) -> np.float32:
+    """What brings noise of unit deviation in the `lines` of k-space to the g-factor in the image."""
     head, n_samples = unit.head, unit.data.shape[-1]
     acquired = (n_samples - int(head["discard_pre"]) - int(head["discard_post"])) / n_samples
-    acquired *= np.count_nonzero(lattice.mask & unit.sampled) / unit.sampled.size
-    return np.float32(1 / (np.prod(lattice.acceleration) * np.sqrt(acquired)))
+    acquired *= np.count_nonzero(lines & unit.sampled) / unit.sampled.size
+    return np.float32(1 / (acceleration * np.sqrt(acquired)))
+
+
+def _mean_distance(sampled: NDArray[np.bool_]) -> float:
+    """How far neighbouring lines of a plane are apart on average."""
+    return float(np.concatenate([np.diff(np.flatnonzero(plane)) for plane in sampled]).mean())

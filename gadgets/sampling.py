@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from echotrain.mrd.errors import DataError
 
 Mask = NDArray[np.bool_]
+
+
+class IrregularLinesError(DataError):
+    """Lines do not make a lattice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +43,7 @@ def sampling_lattice(sampled: Mask) -> Lattice:
     Planes may reach differently far along ky, as in elliptical scans.
 
     Raises:
-        DataError: where lines of it are missing, so that there is none.
+        IrregularLinesError: where lines of it are missing, so that there is none.
 
     References: F. Breuer et al., Magn Reson Med 2006, 55:549-556 (shifts in volumes).
     """
@@ -71,8 +76,8 @@ def _regular(sampled: Mask, axis: str) -> NDArray[np.intp]:
     raise _irregular(axis, np.diff(lines))
 
 
-def _irregular(axis: str, gaps: NDArray[np.intp]) -> DataError:
-    return DataError(
+def _irregular(axis: str, gaps: NDArray[np.intp]) -> IrregularLinesError:
+    return IrregularLinesError(
         f"lines are not sampled at regular distances along {axis}: neighbours are "
         f"{', '.join(map(str, np.unique(gaps)))} apart; sample every nth line, with calibration lines between, or take "
         "a reconstruction for lines in any pattern, such as CgSense"
@@ -83,6 +88,51 @@ def without_gaps(sampled: Mask) -> bool:
     """Whether lines follow on one another in each plane, and planes on one another. Shape (kz, ky)."""
     begins = [np.diff(lines.astype(np.int8), axis=-1, prepend=0) > 0 for lines in (sampled, np.any(sampled, axis=1))]
     return all(bool((first.sum(axis=-1) <= 1).all()) for first in begins)
+
+
+def missing_lines(sampled: Mask) -> str:
+    """How many lines lack between the first and the last, in words; empty where none do.
+
+    Along ky it is those of the plane that lacks most, as planes may reach differently far.
+    """
+    planes = np.flatnonzero(sampled.any(axis=1))
+    if not len(planes):
+        return ""
+    lack_ky, lines = max(_lacking(sampled[plane]) for plane in planes)
+    lack_kz, n_planes = _lacking(np.any(sampled, axis=1))
+    along = (("ky", lack_ky, lines), ("kz", lack_kz, n_planes))
+    return " and ".join(f"{lack} of {n} lines along {axis}" for axis, lack, n in along if lack)
+
+
+def _lacking(sampled: Mask) -> tuple[int, int]:
+    """How many samples of an axis lack between the first and the last, and how many these span."""
+    indices = np.flatnonzero(sampled)
+    span = int(indices[-1] - indices[0]) + 1
+    return span - len(indices), span
+
+
+def wide_gaps(sampled: Mask, factor: int) -> str:
+    """Between which lines along ky more lack than every `factor`th would leave out, in words."""
+    rows = [np.flatnonzero(plane) for plane in sampled]
+    gaps = sorted({ends for row in rows for ends in zip(row[:-1].tolist(), row[1:].tolist(), strict=True)})
+    wide = [f"{first} and {last}" for first, last in gaps if last - first > factor]
+    more = f" and at {len(wide) - 3} more places" if len(wide) > 3 else ""
+    return f"lines lack between {', '.join(wide[:3])}{more}"
+
+
+def disagreement(sampled: Mask, announced: tuple[int, int]) -> str:
+    """In which way lines lie otherwise than the header's acceleration factor says, in words; empty where they do not.
+
+    Lines in no regular pattern agree with any factor but 1.
+    """
+    said = f"though the header's acceleration factor is {announced[0]} x {announced[1]}"
+    try:
+        found = sampling_lattice(sampled).acceleration
+    except IrregularLinesError:
+        return f"{missing_lines(sampled)} were not acquired, {said}" if prod(announced) == 1 else ""
+    if prod(found) == prod(announced):
+        return ""
+    return f"neighbouring lines are {found[0]} x {found[1]} apart (ky x kz), {said}"
 
 
 def dense_block(sampled: Mask) -> tuple[slice, slice]:

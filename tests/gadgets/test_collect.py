@@ -75,7 +75,7 @@ def test_step_2_is_ignored_where_the_grid_has_one_plane():
 
 
 def test_without_limits_the_centre_is_the_middle_of_the_matrix():
-    (unit,) = finished(started(UNKNOWN), lines([0, 5]))
+    (unit,) = units(finished(started(UNKNOWN), lines([0, 5])))
     assert unit.sampled.tolist() == [[True, False, False, False, False, True]]
 
 
@@ -101,7 +101,7 @@ def test_the_header_is_that_of_the_first_line_nearest_to_the_centre():
     steps = [(1, 2), (3, 0), (3, 3), (2, 2), (3, 1), (0, 0)]
     batch = lines([step for step, _ in steps], kspace_encode_step_2=[step for _, step in steps])
     for parts in ([batch], list(batch)):
-        (unit,) = finished(started(encoding(N_KZ)), *parts)
+        (unit,) = units(finished(started(encoding(N_KZ)), *parts))
         assert unit.head["scan_counter"] == 2
         assert unit.head.shape == ()
 

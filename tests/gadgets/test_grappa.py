@@ -295,18 +295,13 @@ def test_calibration_that_is_too_small_for_the_kernel_is_refused():
     assert "640 weights" in narrow
 
 
-def test_irregular_lines_are_refused():
-    sampled = np.zeros((1, N_KY), bool)
-    sampled[:, [0, 2, 5, 6, 11, 13, 17, *range(20, 30), 31, 36, 38, 41, 45]] = True
-    assert "not sampled at regular distances" in refusal(unit(noise(*PLANE), sampled, unit(noise(*PLANE), every(1))))
-
-
-def test_lines_that_are_missing_by_the_header_are_refused():
-    (encoding,) = HEADER.encodings
-    twofold = Header(b"", (Encoding(encoding.encoded, encoding.recon, encoding.limits, acceleration=(2, 1)),))
-    words = refusal(unit(noise(*PLANE), every(4), unit(noise(*PLANE), every(1))), twofold)
-    assert "4 x 1 apart" in words
-    assert "is 2 x 1" in words
+def test_planes_that_are_missing_in_no_regular_way_are_refused():
+    shape = (10, 12)
+    sampled = np.zeros(shape, bool)
+    sampled[[0, 1, 4, 6, 9]] = True
+    data = noise(4, *shape, 10)
+    words = refusal(unit(data, sampled, unit(data, np.ones(shape, bool))), volume_header((*shape, 10)))
+    assert "not sampled at regular distances along kz" in words
 
 
 def test_calibration_off_the_centre_or_of_other_channels_is_refused():
