@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -177,11 +178,12 @@ async def open_async_scan(
     session: str = "",
     timeout: float = 30.0,
     reconnect: float = RECONNECT,
+    keys: Path | str = "",
 ) -> AsyncScan:
     """Open a scan as `open_scan` does."""
     raw = header.encode() if isinstance(header, str) else header
     protocol = ScanProtocol(config, raw, parameters, label, session, goes_on=reconnect > 0)
-    scan = AsyncScan(protocol, Connection(server, timeout, reconnect))
+    scan = AsyncScan(protocol, Connection(server, timeout, reconnect, keys))
     try:
         await scan.wait_until_open()
     except BaseException as error:

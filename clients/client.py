@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -206,6 +207,7 @@ def open_scan(
     session: str = "",
     timeout: float = 30.0,
     reconnect: float = RECONNECT,
+    keys: Path | str = "",
 ) -> Scan:
     """Open a scan on `server`: `config` is a configuration's name or its XML, `header` the MRD header's XML.
 
@@ -213,13 +215,15 @@ def open_scan(
     bytes the server holds already. `timeout` [s] bounds the wait for any sign of the server, and `reconnect` [s]
     the wait for one that was lost in the midst of the scan, which at 0 is an error at once.
 
+    `keys` is the file of this client's keys for a server that wants them, unless ECHOTRAIN_KEYS names it.
+
     Raises:
         EchotrainError: what the server reports, such as an unknown configuration or a bad header.
         PeerError: where no server answers in time.
     """
     raw = header.encode() if isinstance(header, str) else header
     protocol = ScanProtocol(config, raw, parameters, label, session, goes_on=reconnect > 0)
-    scan = Scan(protocol, Connection(server, timeout, reconnect))
+    scan = Scan(protocol, Connection(server, timeout, reconnect, keys))
     try:
         scan.wait_until_open()
     except BaseException as error:

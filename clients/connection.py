@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import zmq
 
-from echotrain.mrd.errors import PeerError
+from echotrain.mrd.errors import EchotrainError, PeerError
 from echotrain.server.wire import DEFAULT_ADDRESS
+
+from .handshake import come_in
 
 SILENCE = 5.0  # [s] after which a server that says the credit each second is taken for lost
 ASK_AGAIN = 0.25  # [s] after which a server that said "not now" is asked once more
@@ -21,9 +24,13 @@ SomeSocket = TypeVar("SomeSocket", bound=zmq.Socket)  # type: ignore[type-arg]  
 class Connection:
     """Where a server is, and whether it was heard of late."""
 
-    def __init__(self, server: str, timeout: float, reconnect: float) -> None:
-        """The server may be silent for `timeout` [s] at most, and come back within `reconnect` [s]; 0 for never."""
+    def __init__(self, server: str, timeout: float, reconnect: float, keys: Path | str = "") -> None:
+        """The server may be silent for `timeout` [s] at most, and come back within `reconnect` [s]; 0 for never.
+
+        `keys` is the file of this client's keys, where the server wants them.
+        """
         self._server = server
+        self._keys = keys
         self.timeout = timeout
         """How long to wait for the first answer [s]."""
         self._reconnect = reconnect
@@ -41,14 +48,18 @@ class Connection:
         """Connect `socket`; closing it with messages unsent waits for the timeout at most.
 
         Raises:
-            PeerError: where the server's is no address; the socket is closed then, and its context ended.
+            PeerError: where the server's is no address, or it does not let this client in.
+            ConfigError: where the file of keys cannot be used. At either, the socket is closed and its context ended.
         """
         socket.setsockopt(zmq.LINGER, int(1000 * self.timeout))  # what was sent is not lost by closing early
         socket.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by credit, so that sending never waits here
         socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)  # a server whose machine is gone shows, and is connected to again
         socket.setsockopt(zmq.IPV6, "[" in self._server)
         try:
-            socket.connect(self._server)
+            come_in(socket, self._server, self._keys)
+        except EchotrainError:
+            socket.context.destroy(linger=0)
+            raise
         except zmq.ZMQError as error:
             socket.context.destroy(linger=0)
             raise PeerError(f"{self._server!r} is no address of a server, such as {DEFAULT_ADDRESS}") from error

@@ -16,7 +16,8 @@ from pathlib import Path
 from echotrain import __version__
 from echotrain.mrd.errors import EchotrainError
 from echotrain.server.folder import default_sessions_folder
-from echotrain.server.settings import DEFAULT_MRD_ADDRESS
+from echotrain.server.keys import default_keys_folder
+from echotrain.server.settings import DEFAULT_MRD_ADDRESS, Settings
 from echotrain.server.wire import DEFAULT_ADDRESS
 
 from . import serve_options
@@ -126,6 +127,22 @@ def _parser() -> argparse.ArgumentParser:
         help="address of the MRD protocol, as Gadgetron and FIRE clients speak it (default %(default)s)",
     )
     serve.add_argument(
+        "--mrd-allow",
+        action="append",
+        default=[],
+        metavar="ADDRESS[/BITS]",
+        help="may come in at --mrd; anybody who reaches it if none is given",
+    )
+    serve.add_argument("--keys", type=Path, metavar="DIR", help="folder of keys; only clients with one may come in")
+    serve.add_argument("--insecure", action="store_true", help="let anybody in, from other machines as well")
+    for limit, default, words in (
+        ("sessions-per-client", Settings.sessions_per_client, "sessions that run at once"),
+        ("opens-per-minute", Settings.opens_per_minute, "sessions that one client opens in a minute"),
+        ("session-bytes", Settings.session_bytes, "input of one session"),
+    ):
+        words = f"{words}; 0 for no limit (default %(default)s)"
+        serve.add_argument(f"--{limit}", type=_at_least_0(int), default=default, metavar="N", help=words)
+    serve.add_argument(
         "--openrecon", metavar="NAME|FILE", help="chain for clients that name the configuration openrecon"
     )
     serve.add_argument(
@@ -156,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", parents=[common, source, chain], help="play a recording into a server")
     replay.add_argument("--server", default=DEFAULT_ADDRESS, help="address of the server (default %(default)s)")
+    replay.add_argument("--keys", default="", metavar="FILE", help="this client's keys, where the server wants them")
     replay.add_argument("--speed", type=_speed, default=0.0, metavar="max|realtime|FACTOR")
     replay.add_argument(
         "--lines", type=_at_least_0(int), default=0, metavar="N", help="lines a message at most; 0 as they are read"
@@ -178,6 +196,17 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[common, places], help="check a chain and show every parameter")
     check.add_argument("config", metavar="NAME|FILE")
     _add_settings(check)
+
+    keys = argparse.ArgumentParser(add_help=False)
+    keys.add_argument("--keys", type=Path, default=argparse.SUPPRESS, metavar="DIR", help="folder of keys")
+    access = commands.add_parser("keys", parents=[common], help="make, list or revoke the keys of clients")
+    access.set_defaults(keys=default_keys_folder())
+    deeds = access.add_subparsers(dest="action", metavar="new|list|revoke")
+    new = deeds.add_parser("new", parents=[common, keys], help="the server's keys, or those of a client")
+    new.add_argument("name", nargs="?", metavar="NAME", help="of a client; the server's own keys without it")
+    new.add_argument("--replace", action="store_true", help="put another key in the place of the one that is there")
+    deeds.add_parser("list", parents=[common, keys], help="the clients that are let in, with their public keys")
+    deeds.add_parser("revoke", parents=[common, keys], help="let a client in no longer").add_argument("name")
 
     convert = commands.add_parser("convert", parents=[common], help="turn vendor data into ISMRMRD")
     convert.add_argument("input", type=Path, metavar="IN")

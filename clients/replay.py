@@ -31,6 +31,8 @@ class Replay:
     """0 as fast as the server takes it, 1 in real time by the time stamps, else a factor of that."""
     reconnect: float = RECONNECT
     """How long to wait for a server that was lost [s]."""
+    keys: Path | str = ""
+    """The file of this client's keys, where the server wants them."""
     lines_per_message: int = 0
     """1 sends line by line, 0 as the file is read."""
 
@@ -50,6 +52,7 @@ class Replay:
                 server=self.server,
                 label=self.source.name,
                 reconnect=self.reconnect,
+                keys=self.keys,
             ) as scan,
             ImageWriter(self.output, header_xml=header) as writer,
         ):

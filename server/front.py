@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from echotrain.mrd.errors import StorageError
+from echotrain.mrd.errors import EchotrainError, StorageError
 
+from .access import Access, check_doors
 from .caretaker import Caretaker
 from .loop import Loop
 from .mrd_door import MrdDoor
@@ -24,7 +25,9 @@ class Front:
 
         Raises:
             StorageError: where an address cannot be used, or the sessions' folder not be made.
+            ConfigError: where a door would be open to other machines, or keys cannot be read.
         """
+        check_doors(settings)
         try:
             settings.sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -32,10 +35,11 @@ class Front:
         self._loop = Loop()
         self._stopping = False
         self._sessions = Sessions(settings, self._loop)
-        self.native = NativeDoor(settings.bind, self._sessions, self._loop)
+        access = Access(settings, self._sessions)
+        self.native = NativeDoor(settings, self._sessions, access, self._loop)
         try:
-            self.mrd = MrdDoor(settings, self._sessions, self._loop) if settings.mrd else None
-        except StorageError:
+            self.mrd = MrdDoor(settings, self._sessions, access, self._loop) if settings.mrd else None
+        except EchotrainError:
             self.native.close()
             raise
         self._sessions.start()
@@ -59,6 +63,7 @@ class Front:
             if time.monotonic() - looked > TICK:
                 looked = time.monotonic()
                 self._sessions.look_around(looked)
+                self.native.look_around()
                 self._caretaker.look_around(looked, self._sessions.ids())
                 if self.mrd:
                     self.mrd.look_around(looked)

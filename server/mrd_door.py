@@ -13,6 +13,8 @@ from dataclasses import replace
 from echotrain.mrd import Acquisitions, Array, Close, Dicom, HeaderText, Image, Item, Text, Waveforms, decode, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
 
+from .access import Access, Client
+from .callers import Callers
 from .loop import READ, WRITE, Loop
 from .mrd_opening import Opening
 from .session import Session
@@ -31,13 +33,15 @@ _PIECES = 64  # sent with one system call
 class MrdDoor:
     """Serves the MRD protocol at an address, `host:port`."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, loop: Loop) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, access: Access, loop: Loop) -> None:
         """Bind.
 
         Raises:
             StorageError: where the address cannot be used.
+            ConfigError: where the list of addresses that may come in holds what is none.
         """
-        self.settings, self.sessions, self.loop = settings, sessions, loop
+        self.settings, self.sessions, self.access, self.loop = settings, sessions, access, loop
+        self._callers = Callers(settings)
         self.buffer = memoryview(bytearray(RECEIVED_AT_ONCE))  # of all clients, since it is emptied at once
         self.clients: set[MrdClient] = set()
         host, _, port = settings.mrd.rpartition(":")
@@ -75,7 +79,8 @@ class MrdDoor:
             log.warning("a connection cannot be accepted: %s", error)
             self.loop.forget(self._listener.fileno())
             return
-        self.clients.add(MrdClient(self, connection, host))
+        if self._callers.lets_in(connection, host, [client.host for client in self.clients]):
+            self.clients.add(MrdClient(self, connection, host))
 
 
 class MrdClient:
@@ -83,7 +88,7 @@ class MrdClient:
 
     def __init__(self, door: MrdDoor, connection: socket.socket, host: str) -> None:
         self._door, self._loop, self._settings = door, door.loop, door.settings
-        self._socket, self._host = connection, host
+        self._socket, self.host = connection, host
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # shows when the client's machine is gone
@@ -147,8 +152,8 @@ class MrdClient:
         """Start the session, with what came after the opening."""
         self._opening = None
         self._watch()
-        request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self._host}"}
-        self._session = self._door.sessions.create(request, opening.header, self._from_session)
+        request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self.host}"}
+        self._session = self._door.access.create(Client(self.host), request, opening.header, self._from_session)
         self._session.output.window = OUTPUT_WINDOW
         if opening.rest:
             self._append(memoryview(opening.rest))
@@ -157,6 +162,7 @@ class MrdClient:
     def _append(self, data: memoryview) -> None:
         assert self._session is not None
         self._check_attached()
+        self._door.access.check_size(self._session, len(data))
         if self._session.input.ended:
             self._n_late += len(data)
         elif not self._session.append([data]):

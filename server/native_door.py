@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import zmq
 
-from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
+from echotrain.mrd.errors import EchotrainError, PeerError, ProtocolError, SessionError, StorageError
 
+from .access import Access, Client
+from .curve import Doorkeeper
+from .keys import KeyFolder
 from .loop import Loop
-from .session import Send
+from .session import Send, Session
 from .sessions import Sessions, our_fault
+from .settings import Settings
 from .wire import PROTOCOL_VERSION, Abort, Ack, Data, End, Error, Message, Open, pack, unpack
 
 MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
+LARGEST_MESSAGE = 1 << 32  # [bytes]; who sends a larger one is cut off before it fills the memory
+NOBODY = Client("")
 
 
 class _Run:
     """Data messages of one session whose records follow on one another."""
 
-    def __init__(self, identity: bytes, session: str, offset: int) -> None:
+    def __init__(self, identity: bytes, client: Client, session: str, offset: int) -> None:
         self.identity = identity
+        self.client = client
         self.session = session
         self.offset = self.end = offset
         self.payloads: list[Any] = []
@@ -34,13 +42,16 @@ class _Run:
 class NativeDoor:
     """Serves the native protocol at an address."""
 
-    def __init__(self, bind: str, sessions: Sessions, loop: Loop) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions, access: Access, loop: Loop) -> None:
         """Bind.
 
         Raises:
             StorageError: where the address cannot be used.
+            ConfigError: where keys are wanted and the server's own cannot be read.
         """
+        bind = settings.bind
         self._sessions = sessions
+        self._access = access
         self._loop = loop
         self._context: zmq.Context[Any] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
@@ -48,16 +59,25 @@ class NativeDoor:
         self._router.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by credit and window
         self._router.setsockopt(zmq.LINGER, 1000)
         self._router.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+        self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         self._router.setsockopt(zmq.IPV6, "[" in bind)
+        self._doorkeeper: Doorkeeper | None = None
         try:
+            if settings.keys is not None:
+                self._doorkeeper = Doorkeeper(KeyFolder(settings.keys), self._context, loop)
+                self._doorkeeper.guard(self._router)
             self._router.bind(bind)
+        except EchotrainError:
+            self._context.destroy(linger=0)
+            raise
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise StorageError(
                 f"cannot serve at {bind}: {error.strerror or error}; give --bind another address"
             ) from error
         self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._handlers: dict[type, Callable[[bytes, Any], None]] = {
+        self._bound = True
+        self._handlers: dict[type, Callable[[bytes, Client, Any], None]] = {
             Open: self._open,
             End: self._end,
             Ack: self._ack,
@@ -65,15 +85,28 @@ class NativeDoor:
         }
         loop.watch(self._router, self._listen)
 
+    def look_around(self) -> None:
+        """Notice keys that were made, revoked or replaced."""
+        if self._doorkeeper and self._doorkeeper.look_around():
+            self._doorkeeper.guard(self._router)
+            self._router.unbind(self.address)  # with all connections, since ZeroMQ keeps none under another key
+            self._bound = False
+        if not self._bound:
+            with contextlib.suppress(zmq.ZMQError):  # the port may be free a little later only
+                self._router.bind(self.address)
+                self._bound = True
+
     def close(self) -> None:
         """Close, once what was said has been sent."""
         self._loop.forget(self._router)
         self._router.close()
+        if self._doorkeeper:
+            self._doorkeeper.close()
         self._context.term()
 
     def _listen(self, _events: int) -> None:
         """Handle what has come; data that follows on one another is appended in one go."""
-        run = _Run(b"", "", 0)
+        run = _Run(b"", NOBODY, "", 0)
         for _ in range(MESSAGES_PER_TURN):
             try:
                 frames = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -83,21 +116,23 @@ class NativeDoor:
             try:
                 if len(frames) < 2:
                     raise ProtocolError("a message has an envelope, and for data a payload")
+                client = self._client(frames[1])
                 message = unpack(frames[1].buffer)
                 session_id = getattr(message, "session", "")
                 payload = frames[2].buffer if len(frames) > 2 else b""
                 if isinstance(message, Data):
-                    if (identity, message.session, message.offset) != (run.identity, run.session, run.end):
+                    here = (identity, client, message.session, message.offset)
+                    if here != (run.identity, run.client, run.session, run.end):
                         self._append(run)
-                        run = _Run(identity, message.session, message.offset)
+                        run = _Run(*here)
                     run.add(payload)
                     continue
                 self._append(run)
-                run = _Run(b"", "", 0)
+                run = _Run(b"", NOBODY, "", 0)
                 handler = self._handlers.get(type(message))
                 if handler is None:
                     raise ProtocolError(f"a client does not send {type(message).__name__.lower()!r}")
-                handler(identity, message)
+                handler(identity, client, message)
             except Exception as error:
                 self._refuse(identity, error, session_id)
         self._append(run)
@@ -106,8 +141,9 @@ class NativeDoor:
         if not run.payloads:
             return
         try:
-            session = self._sessions.find(run.session)
+            session = self._find(run.session, run.client)
             try:
+                self._access.check_size(session, run.end - session.input.held)
                 session.receive(run.offset, run.payloads)
             except StorageError as error:
                 session.fail(error)
@@ -127,32 +163,71 @@ class NativeDoor:
             return False
         return True
 
-    def _sender(self, identity: bytes) -> Send:
-        return lambda message, payload: self._send(identity, message, payload)
+    def _sender(self, identity: bytes, client: Client) -> Send:
+        return lambda message, payload: self._lets_in(client) and self._send(identity, message, payload)
 
-    def _open(self, identity: bytes, message: Open) -> None:
+    def _lets_in(self, client: Client) -> bool:
+        return self._doorkeeper is None or self._doorkeeper.name(client.public_key) is not None
+
+    def _client(self, frame: zmq.Frame) -> Client:
+        """Who sent a message, as ZeroMQ vouches for.
+
+        Raises:
+            PeerError: where the client's key was revoked after it came in.
+        """
+        client = Client(_property(frame, "Peer-Address"))
+        if self._doorkeeper is None:
+            return client
+        public_key = _property(frame, "User-Id")
+        name = self._doorkeeper.name(public_key)
+        if name is None:
+            raise PeerError("the key of this client was revoked; ask who runs the server for another")
+        return Client(client.address, name, public_key)
+
+    def _find(self, session_id: str, client: Client) -> Session:
+        """The running session of this id.
+
+        Raises:
+            SessionError: where none is, or it is another client's.
+        """
+        session = self._sessions.find(session_id)
+        self._access.check(session, client)
+        return session
+
+    def _open(self, identity: bytes, client: Client, message: Open) -> None:
         if message.protocol != PROTOCOL_VERSION:
             raise ProtocolError(f"this server speaks protocol version {PROTOCOL_VERSION}, not {message.protocol}")
+        send = self._sender(identity, client)
         if message.session:
-            self._sessions.resume(message.session, self._sender(identity))
+            self._access.open(client, lambda: self._sessions.resume(message.session, send), message.session)
             return
         if not message.config:
             raise ProtocolError("open names no configuration")
         request = {"config": message.config, "parameters": message.parameters, "label": message.label, "door": "native"}
-        self._sessions.create(request, message.header, self._sender(identity))
+        self._access.create(client, request, message.header, send)
 
-    def _end(self, _identity: bytes, message: End) -> None:
-        session = self._sessions.find(message.session)
+    def _end(self, _identity: bytes, client: Client, message: End) -> None:
+        session = self._find(message.session, client)
         try:
             session.end(message.offset)
         except StorageError as error:
             session.fail(error)
 
-    def _ack(self, _identity: bytes, message: Ack) -> None:
+    def _ack(self, _identity: bytes, client: Client, message: Ack) -> None:
         try:
-            self._sessions.find(message.session).acknowledge(message.offset)
+            session = self._sessions.find(message.session)
         except SessionError:
             return  # one for a session that is over comes late, and means nothing
+        self._access.check(session, client)
+        session.acknowledge(message.offset)
 
-    def _abort(self, _identity: bytes, message: Abort) -> None:
-        self._sessions.leave(self._sessions.find(message.session), "the client aborted")
+    def _abort(self, _identity: bytes, client: Client, message: Abort) -> None:
+        self._sessions.leave(self._find(message.session, client), "the client aborted")
+
+
+def _property(frame: zmq.Frame, name: str) -> str:
+    """What ZeroMQ knows of the connection that a frame came by; empty where it knows nothing, as of local sockets."""
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:
+        return ""

@@ -29,6 +29,27 @@ class Settings:
     mrd: str = DEFAULT_MRD_ADDRESS
     """Host and port of the MRD protocol over TCP; empty for none."""
 
+    mrd_allow: Sequence[str] = ()
+    """Addresses and networks that may come in at the MRD door; anybody who reaches it if there are none."""
+
+    mrd_connections: int = 256
+    """How many connections the MRD door has at once."""
+
+    keys: Path | None = None
+    """Folder of CURVE keys; without one, the native protocol goes unprotected."""
+
+    insecure: bool = False
+    """Whether doors may be open to other machines without anything that keeps strangers out."""
+
+    sessions_per_client: int = 64
+    """How many sessions of one client run at once; 0 for any number."""
+
+    opens_per_minute: int = 600
+    """How many sessions one client opens in a minute; 0 for any number."""
+
+    session_bytes: int = 0
+    """How much input a session may hold [bytes]; 0 for what the disk has room for."""
+
     openrecon: str = ""
     """The chain that stands for the configuration `openrecon`, the only one that OpenRecon names."""
 

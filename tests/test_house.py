@@ -73,6 +73,7 @@ def test_clients_use_little_of_the_server():
         "chain_xml",
         "configs",
         "folder",
+        "keys",
         "log_reader",
         "logs",
         "noise_store",

@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
         speed=options.speed,
         lines_per_message=options.lines,
         reconnect=options.reconnect,
+        keys=options.keys,
     )
     with Progress(options.input.name, count_lines(options.input, options.group)) as progress:
         n_images = replay.run(progress)

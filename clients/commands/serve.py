@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 from dataclasses import replace
 
@@ -21,6 +22,12 @@ def run(options: argparse.Namespace) -> int:
         bind=options.bind,
         mrd="" if options.mrd == "off" else options.mrd,
         openrecon=config_text(options.openrecon) if options.openrecon else "",
+        mrd_allow=options.mrd_allow,
+        keys=options.keys.absolute() if options.keys else None,
+        insecure=options.insecure,
+        sessions_per_client=options.sessions_per_client,
+        opens_per_minute=options.opens_per_minute,
+        session_bytes=options.session_bytes,
         idle=options.idle or math.inf,
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
@@ -29,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         sync_interval=options.durability,
         reserve=None if options.reserve is None else int(1e6 * options.reserve),
     )
+    os.umask(0o077)  # what is kept is of patients; workers inherit this
     if settings.log:
         settings.log.set_up()
     keep_freed_buffers()
