@@ -1,17 +1,23 @@
 """What the tests of several floors share: real data, small simulated scans, and a server in a process of its own."""
 
+import faulthandler
+import gc
 import os
 import select
 import signal
 import subprocess
 import sys
+import weakref
 from collections import namedtuple
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
+import zmq
+import zmq.utils.garbage
 from hypothesis import settings
+from leftovers import Leftovers
 
 from echotrain.clients.simulate import Scan, simulate
 from echotrain.mrd import HeaderText, encode
@@ -22,7 +28,8 @@ settings.load_profile("echotrain")
 
 ROOT = Path(__file__).parents[1]
 TEST_GADGETS = ROOT / "tests" / "integration" / "gadgets_for_tests"
-START_SECONDS = 60  # for a server on a busy machine
+START_SECONDS = 300  # for a server on a busy machine
+HUNG_SECONDS = 300  # after which a test that knows no end is taken to hang; most take one
 
 SmallScan = namedtuple("SmallScan", "header batches")
 Server = namedtuple("Server", "address process sessions mrd")
@@ -37,16 +44,67 @@ def data_folder():
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind(tmp_path_factory):
+    """When all tests are over, no process, open port, shared memory or temporary file of theirs is there any more."""
+    leftovers = Leftovers(tmp_path_factory.mktemp("temporary"))
+    yield
+    if left := leftovers.found():
+        pytest.fail("\n".join(["the tests left behind:", *left]), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note failures; what is collected while a trace is put together may fail in CPython 3.11, and hide it."""
+    item.failed = getattr(item, "failed", False) or call.excinfo is not None
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+_contexts = []
+_init = zmq.Context.__init__
+
+
+def _noted(context, *arguments, **options):
+    _init(context, *arguments, **options)
+    _contexts.append(weakref.ref(context))
+
+
+zmq.Context.__init__ = _noted
+
+
+@pytest.fixture(autouse=True)
+def no_context_left_open(request):
+    """What a failed test left open of ZeroMQ is closed at once, as it would wait for ever later; others leave none."""
+    yield
+    open_ones = (context for found in _contexts if (context := found()) is not None and not context.closed)
+    left = [context for context in open_ones if context is not zmq.utils.garbage.gc._context]  # pyzmq's own
+    _contexts.clear()
+    for context in list(left):
+        try:
+            context.destroy(linger=0)
+        except zmq.ZMQError:  # it was ended already, by another name
+            left.remove(context)
+    if left and not request.node.failed:
+        pytest.fail("the test left a ZeroMQ context open", pytrace=False)
+
+
 @pytest.fixture
 def bounded():
-    """A test that hangs fails instead."""
+    """A test that hangs fails instead, and shows where each thread is; one that does not even fail ends all."""
 
     def too_long(*_):
+        faulthandler.dump_traceback(sys.__stderr__)
         raise TimeoutError("this test hangs")
 
     before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(60)
+    signal.alarm(HUNG_SECONDS)
+    faulthandler.dump_traceback_later(2 * HUNG_SECONDS, exit=True, file=sys.__stderr__)
     yield
+    faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
@@ -93,7 +151,7 @@ def _running_server(sessions, *options):
         finally:
             process.terminate()
             try:
-                process.communicate(timeout=30)
+                process.communicate(timeout=START_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise

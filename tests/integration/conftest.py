@@ -11,7 +11,7 @@ from echotrain.clients.client import open_scan
 from echotrain.mrd import Image
 from echotrain.server.wire import pack, unpack
 
-DEADLINE = 20.0  # [s]
+DEADLINE = 120.0  # [s]
 
 
 class RawClient:

@@ -99,7 +99,7 @@ def test_told_to_stop_it_ends_well_and_leaves_nothing_behind(running_server, tmp
 
 
 def test_told_to_stop_once_more_while_it_ends_it_ends_no_worse(tmp_path):
-    front = Front(Settings(bind="tcp://127.0.0.1:*", sessions=tmp_path))
+    front = Front(Settings(bind="tcp://127.0.0.1:*", mrd="", sessions=tmp_path))
     front.stop()
     front.close()
     front.stop()
