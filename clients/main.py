@@ -168,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"
     )
+    serve.add_argument(
+        "--grace", type=_at_least_0(float), default=10.0, metavar="SECONDS", help="to finish, when told to stop"
+    )
 
     serve_options.add_options(serve)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from echotrain.mrd.errors import SessionError, StorageError
+from echotrain.mrd.errors import BusyError, SessionError, StorageError
 
 from .logs import log_event
 
@@ -121,12 +121,13 @@ class SessionFolder:
         """Keep other processes from running this session, by its open input log, until that is closed or let go of.
 
         Raises:
-            SessionError: where another one runs it, or has removed it.
+            BusyError: where another one runs it.
+            SessionError: where it was removed.
         """
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SessionError(f"session {self.id} runs at this moment; wait until it is over") from error
+            raise BusyError(f"session {self.id} runs at this moment; wait until it is over") from error
         except OSError:
             return  # a file system that knows no locks keeps nobody
         if not self.path.is_dir():

@@ -15,6 +15,7 @@ from .sessions import Sessions
 from .settings import Settings
 
 TICK = 1.0  # [s] between looks at who has gone
+AT_ONCE = 2  # times that it is told to stop
 
 
 class Front:
@@ -33,7 +34,9 @@ class Front:
         except OSError as error:
             raise StorageError(f"cannot keep sessions in {settings.sessions}: {error.strerror or error}") from error
         self._loop = Loop()
-        self._stopping = False
+        self._grace = settings.grace
+        self._looked = time.monotonic()
+        self._told_to_stop = 0  # times
         self._sessions = Sessions(settings, self._loop)
         access = Access(settings, self._sessions)
         self.native = NativeDoor(settings, self._sessions, access, self._loop)
@@ -50,26 +53,34 @@ class Front:
         self._loop.wait()
 
     def stop(self) -> None:
-        """End `serve`; a signal handler may call this."""
-        if not self._stopping:  # told again, it may be closing the pool
-            self._stopping = True
+        """End `serve`, and at once if called twice; a signal handler may call this."""
+        if self._told_to_stop < AT_ONCE:  # after that, it may be closing the pool
+            self._told_to_stop += 1
             self._sessions.wake()
 
     def serve(self) -> None:
-        """Serve until `stop` is called."""
-        looked = time.monotonic()
-        while not self._stopping:
-            self._loop.turn(TICK)
-            if time.monotonic() - looked > TICK:
-                looked = time.monotonic()
-                self._sessions.look_around(looked)
-                self.native.look_around()
-                self._caretaker.look_around(looked, self._sessions.ids())
-                if self.mrd:
-                    self.mrd.look_around(looked)
+        """Serve until `stop` is called, and then what is nearly finished, for a while."""
+        while not self._told_to_stop:
+            self._turn(TICK)
+        self._sessions.stop()
+        limit = time.monotonic() + self._grace
+        while self._sessions.at_work and self._told_to_stop < AT_ONCE and (left := limit - time.monotonic()) > 0:
+            self._turn(min(TICK, left))
+
+    def _turn(self, seconds: float) -> None:
+        self._loop.turn(seconds)
+        now = time.monotonic()
+        if now - self._looked > TICK:
+            self._looked = now
+            self._sessions.look_around(now)
+            self.native.look_around()
+            self._caretaker.look_around(now, self._sessions.ids())
+            if self.mrd:
+                self.mrd.look_around(now)
 
     def close(self) -> None:
         """Let go of everything; sessions that run are left on disk as they are."""
+        self._told_to_stop = AT_ONCE
         self._caretaker.close()
         self._sessions.close()
         self.native.close()

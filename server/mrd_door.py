@@ -152,7 +152,8 @@ class MrdClient:
         """Start the session, with what came after the opening."""
         self._opening = None
         self._watch()
-        request = {**opening.request, "label": f"{'FIRE' if self._fire else 'MRD'} client at {self.host}"}
+        label = f"{'FIRE' if self._fire else 'MRD'} client at {self.host}"
+        request = {**opening.request, "door": "mrd", "label": label}
         self._session = self._door.access.create(Client(self.host), request, opening.header, self._from_session)
         self._session.output.window = OUTPUT_WINDOW
         if opening.rest:

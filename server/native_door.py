@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import zmq
@@ -199,7 +200,8 @@ class NativeDoor:
             raise ProtocolError(f"this server speaks protocol version {PROTOCOL_VERSION}, not {message.protocol}")
         send = self._sender(identity, client)
         if message.session:
-            self._access.open(client, lambda: self._sessions.resume(message.session, send), message.session)
+            resume = partial(self._sessions.resume, message.session, send, message.received)
+            self._access.open(client, resume, message.session)
             return
         if not message.config:
             raise ProtocolError("open names no configuration")

@@ -29,7 +29,7 @@ class Session:
     The client may go and come back; the worker goes on meanwhile with what is in the log.
     """
 
-    def __init__(self, folder: SessionFolder, settings: Settings, send: Send, disk: Disk | None = None) -> None:
+    def __init__(self, folder: SessionFolder, settings: Settings, send: Send | None, disk: Disk | None = None) -> None:
         """Take up a session whose folder exists; input that is there already is kept.
 
         Raises:
@@ -39,7 +39,7 @@ class Session:
         self.folder = folder
         self.id = folder.id
         self._settings = settings
-        self.send: Send | None = send
+        self.send = send
         """How to reach the client, or None while it is away."""
         self.quiet_since = time.monotonic()
         self._heard = time.monotonic()  # when input came last, or could not be expected

@@ -8,12 +8,13 @@ import traceback
 from collections import deque
 from typing import Any
 
-from echotrain.mrd.errors import EchotrainError, SessionError
+from echotrain.mrd.errors import BusyError, EchotrainError, SessionError
 
 from .disk import Disk
-from .folder import create_session, find_session
+from .folder import SessionFolder, create_session, find_session
 from .loop import Loop
 from .pool import Worker, WorkerPool
+from .recovery import CUT_OFF, KILLED, STOPPED, LeftBehind, is_unfinished, take_up, waits_for_client
 from .session import Send, Session
 from .settings import Settings
 from .wire import Error
@@ -30,9 +31,13 @@ class Sessions:
         self._disk = Disk(settings, loop)
         self._running: dict[str, Session] = {}
         self._waiting: deque[Session] = deque()  # for a worker
+        self._left_behind = LeftBehind()
+        self._taken_up: set[str] = set()  # sessions of a server before, that run
+        self._stopping = False
 
     def start(self) -> None:
-        """Start the workers that stand ready, once all doors are open."""
+        """Start the workers that stand ready, and look for unfinished sessions, once all doors are open."""
+        self._left_behind.find(self._settings.sessions)
         self._pool = WorkerPool(self._settings)
         self._loop.watch(self._pool.fileno(), self._take_workers)
 
@@ -45,24 +50,32 @@ class Sessions:
 
         Raises:
             StorageError: where its folder cannot be written.
+            BusyError: where the server is about to stop.
         """
+        self._check_stays()
         self._disk.check_room()
         folder = create_session(self._settings.sessions, request, header)
         return self._run(Session(folder, self._settings, send, self._disk))
 
-    def resume(self, session_id: str, send: Send) -> Session:
-        """The session of this id, running or taken up from disk, with a client that came back.
+    def resume(self, session_id: str, send: Send, received: int = 0) -> Session:
+        """The session of this id, running or taken up from disk, with a client that has its output up to `received`.
 
         Raises:
             SessionError: where there is none.
+            BusyError: where it does not run, and the server is about to stop.
         """
         running = self._running.get(session_id)
+        self._taken_up.discard(session_id)
+        if running is not None and not running.settled:
+            running.attach(send, received)
+            return running
+        self._check_stays()
         if running is not None:
-            if not running.settled:
-                running.attach(send)
-                return running
-            self.leave(running)  # who has everything and asks again wants it made again
-        return self._run(Session(find_session(self._settings.sessions, session_id), self._settings, send, self._disk))
+            self.leave(running)
+        folder = find_session(self._settings.sessions, session_id)
+        session = Session(folder, self._settings, send, self._disk)
+        session.output.rewind(received)
+        return self._run(session)
 
     def ids(self) -> frozenset[str]:
         """Those of all sessions that a client or a worker may be busy with."""
@@ -83,6 +96,7 @@ class Sessions:
         if session in self._waiting:
             self._waiting.remove(session)
         session.leave(reason)
+        self._taken_up.discard(session.id)
         del self._running[session.id]
 
     def look_around(self, now: float) -> None:
@@ -90,22 +104,73 @@ class Sessions:
         self._disk.look_again()
         for session in list(self._running.values()):
             at_work = session.input.ended and not session.over  # which ends by itself, whoever waits for it
-            if session.settled:
+            if session.settled or (session.over and session.id in self._taken_up):
                 self.leave(session)
             elif session.send is None and not at_work and now - session.quiet_since > self._settings.patience:
                 self.leave(session, "the client went away and did not come back")
             else:
                 session.look_after()
                 session.remind()
+        self._take_up()
+
+    def stop(self) -> None:
+        """Start nothing new, and part from clients that have more to send: they go on with the next server."""
+        self._stopping = True
+        for session in [session for session in self._running.values() if not session.input.ended]:
+            self._part(session)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a session is about to be finished, or its output on its way to a client."""
+        return any(not session.over or (session.send and not session.settled) for session in self._running.values())
 
     def close(self) -> None:
         """Let go of everything; sessions that run are left on disk as they are."""
-        for session in self._running.values():
-            if not session.told:
-                session.tell(Error(session.id, SessionError.code, "the server stops; the session is kept"))
-            session.leave("the server stopped")
+        for session in list(self._running.values()):
+            self._part(session)
         self._pool.close()
         self._disk.close()
+
+    def _check_stays(self) -> None:
+        if self._stopping:
+            raise BusyError("the server stops; come back when it runs again")
+
+    def _part(self, session: Session) -> None:
+        if not session.told:
+            words = "the server stops; the session is kept; come back to go on with it"
+            session.tell(Error(session.id, BusyError.code, words))
+        self.leave(session, STOPPED)
+
+    def _take_up(self) -> None:
+        """Finish what a server before left, a few sessions at a time, and none while others wait for a worker."""
+        while not (self._stopping or self._waiting) and len(self._taken_up) < self._settings.taken_up_at_once:
+            folder = self._left_behind.next()
+            if folder is None:
+                return
+            try:
+                self._take_up_one(folder)
+            except (EchotrainError, OSError) as error:
+                log.warning("session %s is left as it is: %s", folder.id, error)
+            except Exception as error:
+                our_fault(error)
+
+    def _take_up_one(self, folder: SessionFolder) -> None:
+        if folder.id in self._running or not is_unfinished(folder):
+            return
+        if waits_for_client(folder):
+            with folder.alone():
+                folder.write_event("left", reason=KILLED)
+            return
+        session = Session(folder, self._settings, None, self._disk)
+        try:
+            take_up(folder)
+            session.cut_off(CUT_OFF)
+        except EchotrainError as error:
+            session.fail(error)
+            session.leave("")
+            raise
+        self._taken_up.add(folder.id)
+        self._run(session)
 
     def _run(self, session: Session) -> Session:
         session.folder.write_event("opened", held=session.input.held, **_asked(session))
@@ -117,6 +182,7 @@ class Sessions:
     def _take_workers(self, _events: int) -> None:
         self._pool.acknowledge()
         self._assign()
+        self._take_up()
 
     def _assign(self) -> None:
         """Give sessions that wait for a worker those that stand ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,12 @@ class Settings:
 
     patience: float = 60.0
     """How long a session waits for a client that has gone [s]."""
+
+    grace: float = 10.0
+    """How long a server that is told to stop goes on with sessions whose input has ended [s]."""
+
+    taken_up_at_once: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """How many sessions that a server before left unfinished run at once without a client."""
 
     keep: str = "all"
     """Which sessions that are over are kept, one of KEEP."""

@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
         patience=options.patience,
+        grace=options.grace,
         **settings_of(options),
         sync_interval=options.durability,
         reserve=None if options.reserve is None else int(1e6 * options.reserve),
