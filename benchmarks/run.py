@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "throughput", "tcp", "lines", "latency", "memory", "grappa", "dynamic")
+NAMES = ("startup", "throughput", "durability", "tcp", "lines", "latency", "memory", "grappa", "dynamic")
 
 
 def main() -> None:

@@ -40,7 +40,8 @@ class Disk:
         self._interval = settings.sync_interval
         self._wanted: dict[tuple[Path, ...], Then] = {}
         self._changed = threading.Condition()
-        self._closing = threading.Event()
+        self._hurry = threading.Event()  # the interval need not pass
+        self._closing = False
         self._synced: queue.SimpleQueue[tuple[Then, OSError | None]] = queue.SimpleQueue()
         if self._interval is not None:
             self._woken, self._wake = os.pipe()
@@ -112,10 +113,11 @@ class Disk:
 
     # -- syncing --------------------------------------------------------------------------------------------------
 
-    def sync(self, paths: tuple[Path, ...], then: Then) -> None:
+    def sync(self, paths: tuple[Path, ...], then: Then, *, hurry: bool = False) -> None:
         """Call `then` once what was written to files and folders is as safe as promised, with the error if it is not.
 
-        At the promise of the page cache that is at once; otherwise only the latest call for the same paths counts.
+        At the promise of the page cache that is at once. Otherwise only the latest call for the same paths counts, and
+        in a `hurry`, as where a sender would have to wait, the interval need not pass.
         """
         if self._interval is None:
             then(None)
@@ -123,6 +125,8 @@ class Disk:
         with self._changed:
             self._wanted[paths] = then
             self._changed.notify()
+        if hurry:
+            self._hurry.set()
 
     def tell_synced(self) -> None:
         """Call back for all that was synced."""
@@ -135,22 +139,25 @@ class Disk:
         """Sync what waits for it, unless that takes too long; nobody is called back."""
         if self._interval is not None:
             with self._changed:
-                self._closing.set()
+                self._closing = True
                 self._changed.notify()
+            self._hurry.set()
             self._thread.join(CLOSING)
 
     def _sync_all(self, interval: float) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._wanted or self._closing.is_set())
+                self._changed.wait_for(lambda: self._wanted or self._closing)
                 wanted, self._wanted = self._wanted, {}
+            self._hurry.clear()
             if not wanted:
                 return
             begun = time.monotonic()
             for paths, then in wanted.items():
                 self._synced.put((then, _sync(paths)))
             os.write(self._wake, b"s")
-            self._closing.wait(max(0.0, begun + interval - time.monotonic()))
+            if not self._closing:
+                self._hurry.wait(max(0.0, begun + interval - time.monotonic()))
 
 
 def _sync(paths: tuple[Path, ...]) -> OSError | None:

@@ -88,7 +88,8 @@ class InputLog:
             raise no_room(error, self._folder.path) from error
         self.held += size
         self.lacking = 0
-        self._disk.sync((self._path,), partial(self._note_synced, self.held))
+        hurry = self.held - self.safe > self._window // 2  # the sender would soon have to wait
+        self._disk.sync((self._path,), partial(self._note_synced, self.held), hurry=hurry)
         return True
 
     def _note_synced(self, size: int, error: OSError | None) -> None:

@@ -195,6 +195,16 @@ def test_what_waits_is_synced_when_the_server_stops(monkeypatch, tmp_path):
     assert syncs.names == ["log"]
 
 
+def test_who_is_in_a_hurry_does_not_wait_for_the_interval(monkeypatch, tmp_path):
+    loop, said = Loop(), []
+    disk = Disk(Settings(sessions=tmp_path, sync_interval=1000.0), loop)
+    disk.sync((tmp_path,), lambda error: said.append("first"))
+    turn_until(loop, lambda: said)
+    disk.sync((tmp_path,), lambda error: said.append("second"), hurry=True)
+    turn_until(loop, lambda: len(said) == 2)
+    disk.close()
+
+
 def test_the_page_cache_is_safe_at_once(tmp_path):
     said = []
     Disk(Settings(sessions=tmp_path)).sync((tmp_path / "log",), said.append)

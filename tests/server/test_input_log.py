@@ -43,8 +43,9 @@ class FakeDisk:
     def waiting_words(self, session):
         return f"{session} waits"
 
-    def sync(self, paths, then):
+    def sync(self, paths, then, *, hurry=False):
         self.asked.append((paths, then))
+        self.in_a_hurry = hurry
 
     def sync_all(self, error=None):
         """All that was asked for until now; gives the files."""
@@ -151,6 +152,17 @@ def test_credit_is_for_what_is_safe(log, disk):
     assert not log.credit_is_low
     assert disk.sync_all() == {"input.mrd"}
     assert log.credit_is_low
+
+
+def test_a_sync_is_in_a_hurry_when_half_the_window_waits_for_it(log, disk):
+    disk.sync_all()
+    log.append([bytes(50)])
+    assert not disk.in_a_hurry
+    log.append([bytes(1)])
+    assert disk.in_a_hurry
+    disk.sync_all()
+    log.append([bytes(1)])
+    assert not disk.in_a_hurry
 
 
 def test_who_waits_for_room_has_no_credit(log, disk):
