@@ -169,6 +169,27 @@ def _parser() -> argparse.ArgumentParser:
         "--patience", type=_at_least_0(float), default=60.0, metavar="SECONDS", help="for a client that has gone"
     )
     serve.add_argument(
+        "--stuck",
+        type=_at_least_0(float),
+        default=Settings.stuck,
+        metavar="SECONDS",
+        help="a gadget may take without giving or taking anything; 0 for ever (default %(default)g)",
+    )
+    serve.add_argument(
+        "--memory",
+        type=_at_least_0(float),
+        metavar="GB",
+        help="for each session's processes; 0 for no bound (default three quarters of the machine's)",
+    )
+    serve.add_argument(
+        "--retries",
+        type=_at_least_0(int),
+        default=Settings.retries,
+        metavar="N",
+        help="of a session whose worker died, hung, or took too much memory (default %(default)s)",
+    )
+    serve.add_argument("--fallback", metavar="NAME|FILE", help="chain that runs where a session's own has failed")
+    serve.add_argument(
         "--grace", type=_at_least_0(float), default=10.0, metavar="SECONDS", help="to finish, when told to stop"
     )
 

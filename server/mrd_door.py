@@ -137,7 +137,7 @@ class MrdClient:
                 return
 
     def _take(self, data: memoryview) -> None:
-        if self._session is not None and not self._farewell:
+        if self._session is not None and (not self._farewell or self._keeps_input):
             self._append(data)
         elif self._opening is not None:
             for answer in self._opening.feed(data):
@@ -296,7 +296,7 @@ class MrdClient:
         try:
             self._check_attached()
             if self._shut:
-                if now - max(self._sent, self._heard) > self._settings.patience:
+                if now - max(self._sent, self._heard) > (idle if self._keeps_input else self._settings.patience):
                     self.drop()
             elif self._held_back:
                 if not self._gone():
@@ -334,6 +334,11 @@ class MrdClient:
         """Whether this is the client of its session still."""
         return self._session is not None and self._session.send == self._from_session
 
+    @property
+    def _keeps_input(self) -> bool:
+        """Whether what the client sends is kept, though its chain may have failed."""
+        return self._session is not None and self._attached and self._session.keeps_input
+
     def _check_attached(self) -> None:
         """Let go of a session that goes on without this client.
 
@@ -356,7 +361,7 @@ class MrdClient:
             self._session.fail(told)
 
     def _part(self) -> None:
-        """Close once all is sent; what the client still sends is received, so that it is not cut off, and dropped."""
+        """Close once all is sent; what the client still sends is received, so that it is not cut off."""
         self._opening = None
         self._held_back = b""
         self._farewell = True

@@ -17,6 +17,8 @@ from echotrain.mrd.errors import EchotrainError
 
 from .settings import Settings
 
+LAST_MOMENT = 0.5  # [s] in which a process ends that has closed its connection
+
 
 class Worker:
     """The front's end of a worker process."""
@@ -48,11 +50,16 @@ class Worker:
         """Whether `receive` would give something at once."""
         return self._connection.poll()
 
-    def exit_code(self) -> int:
-        """How the process ended: its status, or minus the signal that ended it."""
-        self._process.join()
-        code = self._process.exitcode
-        return code if isinstance(code, int) else 0
+    @property
+    def process(self) -> int:
+        """The system's number of the process, and of the group that it leads."""
+        return int(self._process.pid)
+
+    def exit_code(self) -> int | None:
+        """How the process ended: its status, or minus the signal that ended it; None where it goes on, though mute."""
+        self._process.join(LAST_MOMENT)
+        code: int | None = self._process.exitcode
+        return code
 
     def alive(self) -> bool:
         return bool(self._process.is_alive())

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from echotrain.mrd.errors import EchotrainError, GadgetError, ProtocolError, StorageError, StreamError, error_from_code
-from echotrain.mrd.xml import parse_xml
+from echotrain.mrd.errors import EchotrainError, ProtocolError, StorageError, StreamError, error_from_code
 
+from .attempts import OF_THE_CHAIN, Attempts
 from .disk import Disk
 from .folder import SessionFolder, no_room
 from .input_log import InputLog
 from .output_feed import OutputFeed
 from .pool import Worker
 from .settings import Settings
+from .watchdog import Watchdog
 from .wire import Credit, Done, Error, Message, Notice, Opened, Output
 
 Send = Callable[[Message, bytes], bool]
@@ -56,6 +56,7 @@ class Session:
         self._result: Done | Error | None = None
         self.told = False
         """Whether the client was sent the result."""
+        self._attempts = Attempts(folder, settings)
         self._asleep_at = -1  # size of the input log that the worker has read, while it waits for more
 
     # -- from the client ------------------------------------------------------------------------------------------
@@ -114,17 +115,19 @@ class Session:
 
     # -- from the worker ------------------------------------------------------------------------------------------
 
-    def start(self, worker: Worker, forget: Callable[[Worker], None]) -> None:
-        """Give the session to a worker; `forget` is called before that is let go of."""
-        self.worker, self._forget = worker, forget
-        worker.send(str(self.folder.path))
+    def start(self, worker: Worker, forget: Callable[[Worker], None], ask: Callable[[Session], None]) -> None:
+        """Give the session to a worker; `forget` is called before that is let go of, and `ask` if another is wanted."""
+        self.worker, self._forget, self._ask = worker, forget, ask
+        self._asleep_at = -1
+        self._watchdog = Watchdog(self.folder, self._settings, worker.process, time.monotonic())
+        worker.send(self._attempts.job)
 
     def listen(self) -> None:
         """Take what the worker says."""
         assert self.worker is not None
         message = self.worker.receive()
         if message is None:
-            self.fail(self._death())
+            self._end_attempt(self._watchdog.death(self.worker.exit_code()), again=True)
             return
         match message:
             case ["waiting", size]:
@@ -138,24 +141,30 @@ class Session:
             case ["closed"]:
                 self.input.note_end()
             case ["ready"]:
-                self.ready = self._opens = True
-                self._note_synced(None)
+                if not self.ready:  # as another worker is for a session that goes on
+                    self.ready = self._opens = True
+                    self._note_synced(None)
             case ["done", size, statistics]:
+                statistics |= self._attempts.statistics
                 self._take_output(size)
                 self._finish(Done(self.id, {**statistics, "input_bytes": self.input.held, "output_bytes": size}))
                 self.folder.write_event("done", **statistics)
-            case ["error", code, text, gadget, detail]:
-                self.fail(error_from_code(code, text, gadget=gadget, detail=detail))
+            case ["error", code, text, gadget, detail, again]:
+                self._end_attempt(error_from_code(code, text, gadget=gadget, detail=detail), again=again)
 
     def look_after(self) -> None:
-        """Notice that there is room again; or that the worker died while a process of a gadget keeps its pipe open."""
+        """Notice that there is room again, or that the worker died, hangs, or takes too much memory."""
         self._look_for_input(time.monotonic())
         if self.input.lacking and self._disk.room_is_back(self.input.lacking):
             self.input.lacking = 0
             self._wait_for_room.discard("input")
             self._grant(Opened)
-        if self.worker and not self.worker.alive() and not self.worker.has_message():
-            self.fail(self._death())
+        if not self.worker or self.worker.has_message():
+            return
+        if not self.worker.alive():  # though a process that a gadget started keeps its pipe open
+            self._end_attempt(self._watchdog.death(self.worker.exit_code()), again=True)
+        elif error := self._watchdog.look(time.monotonic()):
+            self._end_attempt(error, again=True)
 
     def fail(self, error: EchotrainError) -> None:
         """End the session with `error`, once what was made before has been sent."""
@@ -175,9 +184,31 @@ class Session:
     @property
     def settled(self) -> bool:
         """Whether the client was told of an error, or holds all output, so that there is nothing more to do."""
-        return self.told and (isinstance(self._result, Error) or self.output.all_acknowledged)
+        if isinstance(self._result, Error):
+            return self.told and not (self.keeps_input and self.send)
+        return self.told and self.output.all_acknowledged
+
+    @property
+    def keeps_input(self) -> bool:
+        """Whether what still comes goes into the log, be it that the chain has failed, so that it can be run again."""
+        failed_for_good = isinstance(self._result, Error) and self._result.code not in OF_THE_CHAIN
+        return self.ready and not self.input.ended and not failed_for_good
 
     # -- within ---------------------------------------------------------------------------------------------------
+
+    def _end_attempt(self, error: EchotrainError, *, again: bool) -> None:
+        """Have the session run once more after a worker that failed, or end it with the error."""
+        if not self.ready:
+            self.fail(error)
+            return
+        words = self._attempts.go_on(error, again=again)
+        if words is None:
+            self.fail(self._attempts.last_words(error, self.input.held, ended=self.input.ended))
+            return
+        self._end_worker()
+        if words:
+            self.tell(Notice(self.id, words))
+        self._ask(self)
 
     def _note_input(self, taken: bool) -> bool:
         self._heard = time.monotonic()
@@ -285,34 +316,3 @@ class Session:
             self._forget(self.worker)
             self.worker.end()
             self.worker = None
-
-    def _death(self) -> EchotrainError:
-        """The error for a worker that ended without a word."""
-        assert self.worker is not None
-        code = self.worker.exit_code()
-        try:
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        except ValueError:
-            how = f"was killed by signal {-code}"
-        names = self._running_gadgets()
-        log = _tail(self.folder)
-        kept = f"all {self.input.held} bytes of input are kept; `echotrain sessions retry {self.id}` runs them again"
-        return GadgetError(
-            f"the worker process {how} while it ran {names or 'no gadget'}; {kept}", gadget=names, detail=log
-        )
-
-    def _running_gadgets(self) -> str:
-        try:
-            marks = self.folder.running.read_bytes()
-            gadgets = list(parse_xml(self.folder.chain.read_bytes(), "the chain", EchotrainError).iter("gadget"))
-        except (OSError, EchotrainError):
-            return ""
-        return " or ".join(gadgets[mark - 1].get("name", "") for mark in marks if 0 < mark <= len(gadgets))
-
-
-def _tail(folder: SessionFolder) -> str:
-    """The end of what the worker printed, where a crash leaves its trace."""
-    try:
-        return folder.log.read_text(errors="replace")[-4000:]
-    except OSError:
-        return ""

@@ -175,9 +175,12 @@ class Sessions:
     def _run(self, session: Session) -> Session:
         session.folder.write_event("opened", held=session.input.held, **_asked(session))
         self._running[session.id] = session
+        self._ask_for_worker(session)
+        return session
+
+    def _ask_for_worker(self, session: Session) -> None:
         self._waiting.append(session)
         self._assign()
-        return session
 
     def _take_workers(self, _events: int) -> None:
         self._pool.acknowledge()
@@ -188,6 +191,9 @@ class Sessions:
         """Give sessions that wait for a worker those that stand ready."""
         while self._waiting:
             session = self._waiting[0]
+            if session.over:  # as where its disk failed meanwhile
+                self._waiting.popleft()
+                continue
             try:
                 worker = self._pool.take()
             except EchotrainError as error:
@@ -197,7 +203,7 @@ class Sessions:
                 return
             self._waiting.popleft()
             self._loop.watch(worker.fileno(), functools.partial(self._listen, session))
-            session.start(worker, self._forget_worker)
+            session.start(worker, self._forget_worker, self._ask_for_worker)
 
     def _listen(self, session: Session, _events: int) -> None:
         worker = session.worker

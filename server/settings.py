@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .folder import default_sessions_folder
 from .logs import Log
+from .memory import default_bound
 from .wire import DEFAULT_ADDRESS
 
 DEFAULT_MRD_ADDRESS = "127.0.0.1:9002"
@@ -100,3 +101,15 @@ class Settings:
 
     log: Log | None = None
     """How the log is written, in processes of the server other than its first."""
+
+    stuck: float = 600.0
+    """How long a gadget may run without giving or taking anything [s], but for waits for a processor; 0 for ever."""
+
+    memory: int = field(default_factory=default_bound)
+    """Most memory that a session's processes may have [bytes]; 0 for no bound."""
+
+    retries: int = 1
+    """How often a session is run again whose worker died, hung, or took too much memory."""
+
+    fallback: str = ""
+    """The chain, a name or XML, that runs on a session's log where its own has failed; empty for none."""

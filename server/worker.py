@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import io
-import mmap
 import os
 import queue
 import signal
@@ -50,11 +49,14 @@ from .chain_xml import chain_xml
 from .folder import SessionFolder, no_room
 from .information import answered
 from .log_reader import LogReader
+from .memory import end_before_others, is_memory_error, limit_own_memory
 from .noise_store import noise_store
 from .output_log import OutputLog
 from .prepare import prepare_chain
+from .running import RunningMarks
 from .session_noise import SessionNoise
 from .settings import Settings
+from .watchdog import DUMP
 
 ROOM_IN = 0.5  # [s] until a full disk is tried again
 QUEUED_UNITS = 2  # items between the two stages
@@ -75,16 +77,19 @@ def worker_main(connection: Connection, settings: Settings) -> None:
     torch.set_num_threads(max(1, N_CORES // 2))
     _warm_up()
     try:
-        job = msgpack.unpackb(connection.recv_bytes())
+        path, fallback, reason = msgpack.unpackb(connection.recv_bytes())
     except EOFError:
         return
-    folder = SessionFolder(Path(job))
+    folder = SessionFolder(Path(path))
     with folder.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), "utf-8", "backslashreplace", write_through=True)
     faulthandler.enable()
-    _Run(connection, settings, folder).run()
+    faulthandler.register(DUMP)
+    end_before_others()
+    limit_own_memory(settings.memory)
+    _Run(connection, settings, folder, fallback, reason).run()
 
 
 def _warm_up() -> None:
@@ -106,11 +111,16 @@ class _Failed:
 
 
 class _Run:
-    def __init__(self, connection: Connection, settings: Settings, folder: SessionFolder) -> None:
+    """One run of a session; with `fallback`, of that chain, for the `reason` that its own has failed."""
+
+    def __init__(
+        self, connection: Connection, settings: Settings, folder: SessionFolder, fallback: str, reason: str
+    ) -> None:
         self._connection = connection
         self._sending = threading.Lock()
         self._settings = settings
         self._folder = folder
+        self._fallback, self._reason = fallback, reason
         self._queue: queue.Queue[tuple[Item, Place] | _Failed | None] = queue.Queue(QUEUED_UNITS)
         self._statistics = {"lines": 0, "images": 0}
         self._n_unused = 0  # lines that no gadget took
@@ -127,9 +137,12 @@ class _Run:
         self._send("ready")
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
-            self._output = OutputLog(self._folder, header, self._wait_for_room)
-            for note in self._notes:
-                self._write(Text(note))
+            self._output = OutputLog(self._folder, header, self._wait_for_room, self._tell_output, self._turn)
+            if self._output.closed:  # by a run before this one
+                self._send("done", self._output.size, self._told_before())
+                os._exit(0)
+            for text in self._notes:
+                self._write(text)
             intake.start()
             while (onward := self._next()) is not None:
                 if isinstance(onward, _Failed):
@@ -149,16 +162,24 @@ class _Run:
 
     def _prepare(self) -> tuple[LogReader, Header]:
         """Build and start the chain before any line is there."""
-        self._running = _running_marks(self._folder)
+        self._running = RunningMarks(self._folder)
         request = self._folder.request
+        if self._fallback:
+            request = {"config": self._fallback, "parameters": {}, "options": {}, "notes": []}
         header = self._header = parse_header(self._folder.header.read_bytes())
         description, self._chain = prepare_chain(
             request["config"], self._settings, request["parameters"], request["options"]
         )
-        self._notes = [*request["notes"], *self._chain.notes]
-        self._chain.entered = lambda index: self._mark(0, index)
+        self._notes = [*map(Text, request["notes"]), *map(Text, self._chain.notes)]
+        self._turn = None
+        if self._fallback:
+            words = f"warning: {self._reason}; what follows is of the fallback chain {self._chain.name!r}"
+            self._turn = Text(words)
+            self._notes.insert(0, self._turn)
+        self._chain.entered = lambda index: self._mark(LINES, index)
         self._folder.chain.write_text(chain_xml(description, self._chain.gadgets))
         self._chain.start(header)
+        self._mark(LINES, -1)
         self._noise = SessionNoise(noise_store(self._settings), self._folder, header)
         return LogReader(self._folder.input), header
 
@@ -169,11 +190,10 @@ class _Run:
                 if isinstance(item, Acquisitions):
                     self._statistics["lines"] += len(item)
                 for onward in self._chain.process(item, stage=LINES):
-                    self._queue.put(onward)
+                    self._hand_on(onward)
             for onward in self._chain.finish(LINES):
-                self._queue.put(onward)
-            self._mark(0, -1)
-            self._queue.put(None)
+                self._hand_on(onward)
+            self._hand_on(None)
         except EOFError:
             _end_without_front()
         except BaseException as error:
@@ -201,7 +221,7 @@ class _Run:
                     if late > _CLOSE_BYTES:  # a client may send the end itself, and then say it
                         yield Text(f"warning: {late} bytes came after the end of the scan, and mean nothing")
                     return
-                self._mark(0, -1)
+                self._mark(LINES, -1)
                 time.sleep(nap)
                 nap = min(1.5 * nap, LONGEST_NAP)
             elif isinstance(ended, str):
@@ -218,15 +238,20 @@ class _Run:
                 self._send("waiting", seen)
                 ended = msgpack.unpackb(self._connection.recv_bytes())
 
+    def _hand_on(self, onward: tuple[Item, Place] | None) -> None:
+        self._mark(LINES, -1)
+        self._queue.put(onward)
+
     def _next(self) -> tuple[Item, Place] | _Failed | None:
-        self._mark(1, -1)
+        self._mark(IMAGES, -1)
         return self._queue.get()
 
     def _mark(self, stage: int, index: int) -> None:
-        """Note for the front which gadget runs, should this process not live to tell."""
-        self._running[stage] = index + 1
+        """Note for the front which gadget runs, or -1 for none, should this process not live to tell."""
+        self._running.note(stage, index)
 
     def _write(self, item: Any) -> None:
+        self._mark(IMAGES, -1)
         if isinstance(item, Image):
             self._statistics["images"] += 1
         if self._chain.leaves_out(item):
@@ -237,22 +262,32 @@ class _Run:
             if item is None:
                 return
         self._output.write(item)
-        self._send("output", self._output.size)
+
+    def _told_before(self) -> dict[str, Any]:
+        """The statistics of a session that is done, whether the front came to note it or not."""
+        done = [event for event in self._folder.events() if event["event"] == "done"]
+        last = done[-1] if done else {"images": self._output.n_images}
+        return {name: value for name, value in last.items() if name not in ("time", "event")}
+
+    def _tell_output(self, size: int) -> None:
+        self._send("output", size)
 
     def _wait_for_room(self) -> None:
-        """Say that the disk is full, and let some time pass in which no gadget runs."""
-        mark, self._running[1] = self._running[1], 0
+        """Say that the disk is full, and let some time pass."""
         self._send("full")
         time.sleep(ROOM_IN)
-        self._running[1] = mark
 
     def _fail(self, error: BaseException) -> None:
+        lacks_memory = is_memory_error(error)
         if isinstance(error, OSError):  # of the session's own files; a gadget's names the gadget
             error = no_room(error, self._folder.path)
         elif not isinstance(error, EchotrainError):
             detail = "".join(traceback.format_exception(error))
             error = EchotrainError(f"{type(error).__name__}: {error}", detail=detail)
-        self._send("error", error.code, error.message, error.gadget, error.detail)
+        words = error.message
+        if lacks_memory:
+            words += f"; a session may have {self._settings.memory / 1e9:.2f} GB (`serve --memory`)"
+        self._send("error", error.code, words, error.gadget, error.detail, lacks_memory)
 
     def _send(self, *message: Any) -> None:
         with self._sending:
@@ -265,9 +300,3 @@ class _Run:
 def _end_without_front() -> None:
     """End, and so do the processes that gadgets started, which nobody else will end now."""
     os.killpg(os.getpid(), signal.SIGKILL)
-
-
-def _running_marks(folder: SessionFolder) -> mmap.mmap:
-    folder.running.write_bytes(bytes(2))
-    with folder.running.open("r+b") as file:
-        return mmap.mmap(file.fileno(), 2)

@@ -9,6 +9,7 @@ import signal
 from dataclasses import replace
 
 from echotrain.server.allocator import keep_freed_buffers
+from echotrain.server.configs import find_config
 from echotrain.server.front import Front
 
 from ..serve_options import settings_of
@@ -32,6 +33,9 @@ def run(options: argparse.Namespace) -> int:
         sessions=options.sessions.absolute(),
         warm_workers=max(1, options.warm),
         patience=options.patience,
+        stuck=options.stuck,
+        retries=int(options.retries),
+        fallback=config_text(options.fallback) if options.fallback else "",
         grace=options.grace,
         **settings_of(options),
         sync_interval=options.durability,
@@ -40,6 +44,10 @@ def run(options: argparse.Namespace) -> int:
     os.umask(0o077)  # what is kept is of patients; workers inherit this
     if settings.log:
         settings.log.set_up()
+    if options.memory is not None:
+        settings = replace(settings, memory=round(1e9 * options.memory))
+    if settings.fallback:
+        find_config(settings.fallback, settings.config_folders)  # so that a wrong one is told now
     keep_freed_buffers()
     front = Front(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
