@@ -12,6 +12,7 @@ from .gadget import Gadget
 from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
+from .keep_channels import KeepChannels
 from .line_compression import CompressLines
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
@@ -19,6 +20,7 @@ from .parameters import parameter
 from .partial_fourier import PartialFourier
 from .prewhiten import Prewhiten
 from .readout import PadAsymmetricEcho, RemoveOversampling
+from .resize import Resize
 from .sense import Sense
 from .series import NumberSeries
 from .spirit import Spirit
@@ -38,6 +40,7 @@ __all__ = [
     "Gadget",
     "Grappa",
     "InvertContrast",
+    "KeepChannels",
     "MultiplyIntensity",
     "NoiseDeviation",
     "NumberSeries",
@@ -45,6 +48,7 @@ __all__ = [
     "PartialFourier",
     "Prewhiten",
     "RemoveOversampling",
+    "Resize",
     "ScaleIntensity",
     "Sense",
     "Spirit",

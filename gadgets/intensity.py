@@ -120,11 +120,14 @@ class ToInteger(Gadget[Image, Image]):
 class InvertContrast(Gadget[Image, Image]):
     """Exchange bright and dark of magnitude images, where `maximum` becomes 0 and 0 `maximum`; others and maps pass."""
 
-    maximum: int = parameter(4095, "Value that becomes 0, as does any above it.", low=1)
+    maximum: int = parameter(
+        4095, "Value that becomes 0, as does any above it; 0: each image's brightest pixel.", low=0
+    )
 
     def process(self, image: Image, /) -> Iterator[Image]:
         if image_type(image) != ImageType.MAGNITUDE or is_map(image):
             yield image
             return
-        data = (self.maximum - np.minimum(image.data, self.maximum)).astype(image.data.dtype)
+        maximum = self.maximum or image.data.max()
+        data = (maximum - np.minimum(image.data, maximum)).astype(image.data.dtype)
         yield worked_on(image, data, by=type(self).__name__)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from . import gadgetron_work as work
 from .chain_xml import Step
 from .gadgetron_properties import (
     Property,
     Served,
-    Values,
     always,
     boolean,
     integer,
@@ -21,127 +19,7 @@ from .gadgetron_properties import (
     passed,
 )
 
-_COUNTERS = ("slice", "contrast", "phase", "repetition", "set", "average", "segment")  # as CollectKSpace names them
-_FILTERS = {"gaussian": "gaussian", "hanning": "hann", "taperedhanning": "tukey", "none": "none"}
-
-
-def _prewhiten(values: Values) -> Sequence[Step]:
-    return [Step("Prewhiten")] if is_on(values["perform_noise_adjust"]) else []
-
-
-def _collect(values: Values) -> Sequence[Step]:
-    """A bucket is cut where the trigger's counter changes and holds one value of the sorting counter.
-
-    Out of it, each combination of counters makes a buffer, in which those of N and S are kept together. Slices are kept
-    apart, as they are worked on one by one whether a buffer holds one or all of them.
-    """
-    names = ("trigger_dimension", "sorting_dimension", "N_dimension", "S_dimension")
-    trigger, sorting, *together = (values[name].lower() for name in names)
-    together += ["segment"] if is_on(values["ignore_segment"]) else []
-    split = [name for name in _COUNTERS if name not in together or name in (trigger, sorting)]
-    parameters = {"split": " ".join(split)}
-    if "average" not in split:
-        parameters["averages"] = "keep"
-    if trigger in ("", "none"):
-        parameters["trigger"] = "end"
-    return [Step("CollectKSpace", parameters)]
-
-
-def _dimension(value: str) -> bool:
-    return value.lower() in ("", "none", *_COUNTERS)
-
-
-def _extract(values: Values) -> Sequence[Step]:
-    mask = int(values["extract_mask"])
-    flags = {"magnitude": ("magnitude", 1), "phase": ("phase", 8), "real": ("real", 2), "imaginary": ("imag", 4)}
-    parts = [part for part, (name, bit) in flags.items() if mask & bit or is_on(values[f"extract_{name}"])]
-    if not parts:
-        raise ValueError("no part of the images is asked for")
-    return [Step("ComplexParts", {"parts": " ".join(parts)})]
-
-
-def _series(values: Values) -> Sequence[Step]:
-    """Series of Gadgetron's generic chains are numbered by encoding space + 1, as ours, and an offset."""
-    offset = int(values["image_series"])
-    return [Step("NumberSeries", {"first": str(offset + 1)})] if offset else []
-
-
-def _generic_fft(values: Values) -> Sequence[Step]:
-    maps = Step("CombineCoils", {"method": "adaptive", "width": values["coil_map_kernel_size_readout"]})
-    return [Step("FourierTransform"), *_series(values), maps]
-
-
-def _filter(values: Values) -> Sequence[Step]:
-    def by_axis(name: str) -> list[str]:
-        return [values[f"filter{axis}{name}"] for axis in ("RO", "E1", "E2")]
-
-    def told(name: str, along: list[str]) -> dict[str, str]:
-        return {name: " ".join(along[:1] if len(set(along)) == 1 else along)}
-
-    kinds = [_FILTERS[kind.lower()] for kind in by_axis("")]
-    parameters = told("kind", kinds) | told("sigma", by_axis("_sigma")) | told("width", by_axis("_width"))
-    return [Step("FilterImages", {**parameters, "snr_maps": "true"})]
-
-
-def _smooth_edge(values: Values) -> Sequence[Step]:
-    widths = " ".join(values[f"partial_fourier_filter_{axis}_width"] for axis in ("RO", "E1", "E2"))
-    return [Step("PartialFourier", {"method": "zero_filling", "width": widths})]
-
-
-def _pocs(values: Values) -> Sequence[Step]:
-    along = values["partial_fourier_POCS_transitBand"]
-    parameters = {
-        "method": "pocs",
-        "band": f"{along} {along} {values['partial_fourier_POCS_transitBand_E2']}",
-        "iterations": values["partial_fourier_POCS_iters"],
-        "threshold": values["partial_fourier_POCS_thres"],
-    }
-    return [Step("PartialFourier", parameters)]
-
-
-def _scale(values: Values) -> Sequence[Step]:
-    if is_on(values["use_constant_scalingFactor"]) and float(values["scalingFactor"]) > 0:
-        return [Step("MultiplyIntensity", {"factor": values["scalingFactor"]})]
-    return [Step("ComplexParts"), Step("ScaleIntensity", {"percentile": "100", "target": "2048"})]
-
-
-def _compress(values: Values) -> Sequence[Step]:
-    return [Step("CompressCoils", {"channels": values["coils_out"], "threshold": "0"})]
-
-
-def _eigen_channels(values: Values) -> Sequence[Step]:
-    """A threshold below 0 keeps all channels, in another order, which changes no image."""
-    threshold = float(values["upstream_coil_compression_thres"])
-    channels = int(values["upstream_coil_compression_num_modesKept"])
-    if not is_on(values["upstream_coil_compression"]) or (threshold < 0 and not channels):
-        return []
-    return [Step("CompressCoils", {"channels": str(channels), "threshold": f"{max(threshold, 0):g}"})]
-
-
-def _generic_grappa(values: Values) -> Sequence[Step]:
-    parameters = {
-        "kernel": " ".join(values[f"grappa_kSize_{axis}"] for axis in ("RO", "E1", "E2")),
-        "regularization": values["grappa_reg_lamda"],
-        "width": values["coil_map_kernel_size_readout"],
-        "snr_units": "true",
-        "gfactor": str(is_on(values["send_out_gfactor"])).lower(),
-    }
-    if is_on(values["send_out_snr_map"]):
-        parameters["snr_map"] = "true"
-    return [Step("Grappa", parameters), *_series(values)]
-
-
-def _first_grappa(values: Values) -> Sequence[Step]:
-    parameters = {
-        "kernel": f"{values['block_size_samples']} {values['block_size_lines']}",
-        "regularization": values["convolution_kernel_threshold"],
-        "width": values["coil_map_estimation_ks"],
-    }
-    series = Step("NumberSeries", {"first": values["image_series"]})
-    return [Step("CollectKSpace"), Step("Grappa", parameters), series]
-
-
-_DIMENSION = Property("none", _dimension, f"it can be {', '.join(_COUNTERS)} or none")
+_DIMENSION = Property("none", work.dimension, f"it can be {', '.join(work.COUNTERS)} or none")
 _ONE_COMPRESSION = "one compression serves all N and S"
 _SCALE_ONCE = "the scale is fixed by the first image of a series, whose maximum becomes 2048"
 
@@ -174,11 +52,11 @@ _PCA = {
 }
 
 SERVED = (
-    Served(("NoiseAdjustGadget",), _prewhiten, _NOISE),
-    Served(("NoiseAdjustGadget_unoptimized",), _prewhiten, _NOISE),
+    Served(("NoiseAdjustGadget",), work.prewhiten, _NOISE),
+    Served(("NoiseAdjustGadget_unoptimized",), work.prewhiten, _NOISE),
     Served(
         ("PCACoilGadget", "CoilReductionGadget"),
-        _compress,
+        work.compress,
         {
             **_PCA,
             "coils_out": integer("128"),
@@ -186,11 +64,19 @@ SERVED = (
         },
     ),
     Served(("PCACoilGadget",), always(), _PCA),
+    Served(
+        ("CoilReductionGadget",),
+        work.channels,
+        {
+            "coils_out": Property("128", lambda value: int(value) > 0, "it must be a whole number above 0"),
+            "coil_mask": Property("", lambda value: set(value.split()) <= {"0", "1"}, "it can hold zeros and ones"),
+        },
+    ),
     Served(("AsymmetricEchoAdjustROGadget",), always(Step("PadAsymmetricEcho"))),
     Served(("RemoveROOversamplingGadget",), always(Step("RemoveOversampling"))),
     Served(
         ("AcquisitionAccumulateTriggerGadget", "BucketToBufferGadget"),
-        _collect,
+        work.collect,
         {
             "trigger_dimension": _DIMENSION,
             "sorting_dimension": _DIMENSION,
@@ -223,7 +109,7 @@ SERVED = (
     ),
     Served(
         ("GenericReconEigenChannelGadget",),
-        _eigen_channels,
+        work.eigen_channels,
         {
             "average_all_ref_N": Property("true", is_on, _ONE_COMPRESSION, True),
             "average_all_ref_S": boolean("false"),
@@ -235,7 +121,7 @@ SERVED = (
     ),
     Served(
         ("GenericReconCartesianGrappaGadget",),
-        _generic_grappa,
+        work.generic_grappa,
         {
             **_MAPS,
             "grappa_kSize_RO": integer("5"),
@@ -253,7 +139,7 @@ SERVED = (
     *(
         Served(
             ("SliceAccumulator", "ImageAccumulator", weights, "Unmixing"),
-            _first_grappa,
+            work.first_grappa,
             {
                 "image_series": integer("0"),
                 "unmixing_scale": Property("1", one_of(1), "images are not scaled"),
@@ -266,10 +152,26 @@ SERVED = (
         )
         for weights in ("cpuWeightsCalculator", "gpuWeightsCalculator")
     ),
-    Served(("GenericReconCartesianFFTGadget",), _generic_fft, _MAPS),
+    Served(
+        ("GenericReconCartesianSpiritGadget",),
+        work.generic_spirit,
+        {
+            **_MAPS,
+            "spirit_kSize_RO": integer("7"),
+            "spirit_kSize_E1": integer("7"),
+            "spirit_kSize_E2": integer("5"),
+            "spirit_reg_lamda": number("0"),
+            "spirit_calib_over_determine_ratio": Property("45"),
+            "spirit_iter_max": integer("0"),
+            "spirit_iter_thres": number("0"),
+            "spirit_print_iter": boolean("false"),
+        },
+        "intensities are those of the fully sampled image, without Gadgetron's factor for the lines left out",
+    ),
+    Served(("GenericReconCartesianFFTGadget",), work.generic_fft, _MAPS),
     Served(
         ("GenericReconPartialFourierHandlingFilterGadget",),
-        _smooth_edge,
+        work.smooth_edge,
         {
             "skip_processing_meta_field": _SKIP,
             "partial_fourier_filter_RO_width": number("0.15"),
@@ -280,7 +182,7 @@ SERVED = (
     ),
     Served(
         ("GenericReconPartialFourierHandlingPOCSGadget",),
-        _pocs,
+        work.pocs,
         {
             "skip_processing_meta_field": _SKIP,
             "partial_fourier_POCS_iters": integer("6"),
@@ -291,13 +193,15 @@ SERVED = (
     ),
     Served(
         ("GenericReconKSpaceFilteringGadget",),
-        _filter,
+        work.kspace_filter,
         {"skip_processing_meta_field": _SKIP}
         | {
             f"filter{axis}{name}": rule
             for axis in ("RO", "E1", "E2")
             for name, rule in {
-                "": Property("Gaussian", lambda value: value.lower() in _FILTERS, f"it can be {', '.join(_FILTERS)}"),
+                "": Property(
+                    "Gaussian", lambda value: value.lower() in work.FILTERS, f"it can be {', '.join(work.FILTERS)}"
+                ),
                 "_sigma": number("1.0"),
                 "_width": number("0.15"),
             }.items()
@@ -306,7 +210,7 @@ SERVED = (
     Served(("GenericReconFieldOfViewAdjustmentGadget",), always(Step("CropFieldOfView"))),
     Served(
         ("GenericReconImageArrayScalingGadget",),
-        _scale,
+        work.scale,
         {
             "use_constant_scalingFactor": Property("true", is_on, _SCALE_ONCE, True),
             "scalingFactor": Property("4.0", lambda value: float(value) > 0, _SCALE_ONCE, True),
@@ -326,6 +230,19 @@ SERVED = (
         {"start_N_for_std_map": Property("5", lambda value: int(value) >= 0, "it must be a whole number, 0 or more")},
         "the deviation is that over repetitions, whatever N_dimension is",
     ),
+    Served(
+        ("ImageResizingGadget",),
+        work.resize,
+        {f"new_{axis}": integer("0") for axis in ("RO", "E1", "E2")}
+        | {f"scale_factor_{axis}": number("1.0") for axis in ("RO", "E1", "E2")}
+        | {"order_interpolator": Property("5")},
+        "images are interpolated in k-space, about the same centre, and not by splines from edge to edge",
+    ),
+    Served(
+        ("ImageInverter",),
+        always(Step("InvertContrast", {"maximum": "0"})),
+        note="only magnitudes are inverted, and other images pass",
+    ),
     Served(("ImageArraySplitGadget",), always()),
     Served(("ImageFinishGadget",), always()),
     Served(("ImageIndexGadget",), always()),
@@ -338,7 +255,7 @@ SERVED = (
     ),
     Served(
         ("ExtractGadget",),
-        _extract,
+        work.extract,
         {
             "extract_mask": integer("0"),
             "extract_magnitude": boolean("true"),

@@ -11,18 +11,17 @@ _SENSE = "iterative SENSE"
 
 CLASSES = _by_name(
     {
-        "SPIRiT": """GenericReconCartesianSpiritGadget GenericReconCartesianNonLinearSpirit2DTGadget gpuCgSpiritGadget
-            gpuRadialSpiritPrepGadget""",
+        "SPIRiT with wavelets along time": "GenericReconCartesianNonLinearSpirit2DTGadget",
         "echo-planar scans": """EPIReconXGadget EPICorrGadget EPIPackNavigatorGadget FFTXGadget OneEncodingGadget
             CutXGadget""",
         "spiral and radial scans": """SpiralToGenericGadget GriddingReconGadget CPUGriddingReconGadget
             CartesianToGenericGadget NFFT2DGadget RadialPhaseCorrectionGadget CMRTGadget CMRT3DGadget
-            gpuRadialSensePrepGadget gpuSpiralSensePrepGadget gpuSpiralDeblurGadget""",
+            gpuCgSpiritGadget gpuRadialSpiritPrepGadget gpuRadialSensePrepGadget
+            gpuSpiralSensePrepGadget gpuSpiralDeblurGadget""",
         _SENSE: """gpuCgSenseGadget gpuCgKtSenseGadget gpuSbSenseGadget gpuNlcgSenseGadget
             gpuLALMSenseGadget gpuOsSenseGadget gpuGenericSensePrepGadget gpuBufferSensePrepGadget
             gpuRetroGatedSensePrepGadget""",
         "GRAPPA of the oldest kind": "GrappaGadget GrappaUnmixingGadget",
-        "a choice among channels": "CoilReductionGadget",
         "triggering by flags": "FlagTriggerGadget",
         "triggering by slice alone": "AccumulatorGadget",
         "cine": """PhysioInterpolationGadget CmrCartesianKSpaceBinningCineGadget
@@ -44,8 +43,8 @@ CLASSES = _by_name(
             ImageWriterGadgetUSHORT""",
         "other types of pixels": "FloatToShortGadget FloatToIntGadget FloatToUIntGadget",
         "work on lines": "PartialFourierAdjustROGadget ChannelReorderer AcquisitionPassthroughGadget RateLimitGadget",
-        "work on images": """CropAndCombineGadget ImageFFTGadget ImageResizingGadget CoilComputationGadget cuFFTGadget
-            ImageInverter ImageLayerer GenericImageReconGadget GenericImageReconArrayToImageGadget
+        "work on images": """CropAndCombineGadget ImageFFTGadget CoilComputationGadget cuFFTGadget
+            ImageLayerer GenericImageReconGadget GenericImageReconArrayToImageGadget
             GenericReconImageToImageArrayGadget GenericReconAccumulateImage2DTriggerGadget
             GenericReconAccumulateImage3DTriggerGadget""",
         "interventional scans": """DeviceChannelSplitterGadgetCPLX DeviceChannelSplitterGadgetFLOAT
@@ -58,13 +57,13 @@ CLASSES = _by_name(
 
 CONFIGS = _by_name(
     {
-        "SPIRiT": """Generic_Cartesian_Spirit Generic_Cartesian_Spirit_SASHA Generic_Cartesian_Spirit_RealTimeCine
-            Generic_Cartesian_NonLinear_Spirit_RealTimeCine Generic_Cartesian_NonLinear_Spirit_RealTimeCine_Cloud
+        "SPIRiT with wavelets along time": """Generic_Cartesian_NonLinear_Spirit_RealTimeCine
+            Generic_Cartesian_NonLinear_Spirit_RealTimeCine_Cloud
             Generic_Cartesian_RandomSampling_NonLinear_Spirit_RealTimeCine
-            Generic_Cartesian_RandomSampling_NonLinear_Spirit_RealTimeCine_Cloud spirit""",
+            Generic_Cartesian_RandomSampling_NonLinear_Spirit_RealTimeCine_Cloud""",
         "echo-planar scans": """epi epi_gtplus_grappa Generic_Cartesian_Grappa_EPI Generic_Cartesian_Grappa_EPI_AVE""",
         "spiral and radial scans": """Generic_Spiral Generic_Spiral_Flag Generic_Spiral_SNR Generic_CPU_Gridding_Recon
-            NFFT2D CMRT CMRT3D deblurring_recon_acctrig spiral_interactive spiral_flow_generic_gpusense_cg
+            spirit NFFT2D CMRT CMRT3D deblurring_recon_acctrig spiral_interactive spiral_flow_generic_gpusense_cg
             spiral_flow_generic_gpusense_sb spiral_flow_gpusense_cg spiral_flow_gpusense_cg_ecg
             spiral_flow_gpusense_cg_unoptimized spiral_flow_gpusense_sb spiral_flow_gpusense_sb_unoptimized
             fixed_radial_mode0_gpu_ktsense fixed_radial_mode0_gpusense_cg fixed_radial_mode0_gpusense_cg_unoptimized
@@ -91,7 +90,6 @@ CONFIGS = _by_name(
         "BART": "BART_Recon BART_Recon_cloud BART_Recon_cloud_Standard",
         "DICOM": "dicom",
         "channels that are not combined": "grappa_device grappa_device_cpu",
-        "a choice among channels": "grappa_unoptimized grappa_unoptimized_float",
         "images in arrays": "Generic_Cartesian_Grappa_ImageArray stream_image_array CMR_RTCine_Recon",
         "k-space of images": "Generic_Cartesian_Image_Chain_FFT",
         "reports on noise": "NoiseSummary Generic_Cartesian_Grappa_SNR_CoilQA",

@@ -80,7 +80,11 @@ def test_an_error_in_a_sites_configuration_names_its_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "missing"),
-    [("epi.xml", "echo-planar scans"), ("Generic_Cartesian_Spirit", "SPIRiT"), ("Generic_Spiral.xml", "spiral")],
+    [
+        ("epi.xml", "echo-planar scans"),
+        ("Generic_Cartesian_NonLinear_Spirit_RealTimeCine", "SPIRiT"),
+        ("Generic_Spiral.xml", "spiral"),
+    ],
 )
 def test_a_stock_name_of_gadgetron_that_waits_for_a_gadget_says_so(name, missing):
     with pytest.raises(
@@ -91,9 +95,7 @@ def test_a_stock_name_of_gadgetron_that_waits_for_a_gadget_says_so(name, missing
 
 def test_no_name_is_both_served_and_not_yet_supported():
     assert not set(gadgetron_later.CONFIGS) & set(config_names())
-    served = {name for entry in SERVED for name in entry.classes} - {
-        "CoilReductionGadget"
-    }  # served beside PCACoilGadget
+    served = {name for entry in SERVED for name in entry.classes}
     assert not set(gadgetron_later.CLASSES) & served
 
 

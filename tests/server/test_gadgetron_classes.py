@@ -167,3 +167,39 @@ def test_the_guide_for_sites_names_every_stock_chain():
     assert named >= {
         name for name in config_names() if re.match("default|distributed|grappa|Generic|stream_|isalive", name)
     }
+
+
+def test_a_choice_among_channels_is_made_on_lines():
+    first, masked = steps(
+        gadget("CoilReductionGadget", coils_out="6"), gadget("CoilReductionGadget", coil_mask="0 1  1")
+    )
+    assert first == Step("KeepChannels", {"first": "6"})
+    assert masked == Step("KeepChannels", {"mask": "0 1 1"})
+    assert "above 0" in refused(legacy(gadget("CoilReductionGadget", coils_out="0")))
+    assert "zeros and ones" in refused(legacy(gadget("CoilReductionGadget", coil_mask="0 2")))
+
+
+def test_spirit_takes_what_is_given_and_chooses_for_itself_where_zeros_leave_it_to_gadgetron():
+    (chosen,) = steps(gadget("GenericReconCartesianSpiritGadget"))
+    assert chosen == Step("Spirit", {"neighbours": "7 7 5", "maps": "adaptive", "width": "7"})
+    (given,) = steps(
+        gadget(
+            "GenericReconCartesianSpiritGadget",
+            spirit_kSize_E1="5",
+            spirit_reg_lamda="0.02",
+            spirit_iter_max="12",
+            spirit_iter_thres="0.001",
+        )
+    )
+    assert given.values["neighbours"] == "7 5 5"
+    assert given.values["fit_regularization"] == "0.02"
+    assert given.values["iterations"] == "12"
+    assert given.values["tolerance"] == "0.001"
+
+
+def test_images_are_resized_and_inverted():
+    resized, inverted = steps(
+        gadget("ImageResizingGadget", new_RO="64", scale_factor_E1="2", scale_factor_E2="0"), gadget("ImageInverter")
+    )
+    assert resized == Step("Resize", {"matrix": "64 0 0", "scale": "1 2 1"})
+    assert inverted == Step("InvertContrast", {"maximum": "0"})

@@ -78,7 +78,7 @@ def test_document_types_are_refused():
 def test_everything_that_cannot_be_done_is_told_at_once():
     words = refused(
         legacy(
-            gadget("GenericReconCartesianSpiritGadget", "Recon", spirit_print_iter="true"),
+            gadget("GenericReconCartesianNonLinearSpirit2DTGadget", "Recon", spirit_print_iter="true"),
             gadget("AutoScalGadget"),
             gadget("AutoScaleGadget", "Scale", max_valu="2"),
             gadget("FloatToUShortGadget", "Short", min_intensity="5"),
@@ -87,7 +87,7 @@ def test_everything_that_cannot_be_done_is_told_at_once():
         )
     )
     for part in (
-        "GenericReconCartesianSpiritGadget 'Recon': not yet supported (SPIRiT)",
+        "GenericReconCartesianNonLinearSpirit2DTGadget 'Recon': not yet supported (SPIRiT with wavelets along time)",
         "AutoScalGadget: no class of Gadgetron has that name; did you mean AutoScaleGadget",
         "AutoScaleGadget 'Scale': there is no property 'max_valu'; did you mean max_value?",
         "FloatToUShortGadget 'Short': min_intensity='5': integers begin at 0",
@@ -173,10 +173,10 @@ def test_a_fan_out_with_a_flat_merge_is_a_parallel_part():
 
 def test_other_merges_are_refused_with_what_is_wrong_inside():
     words = refused(
-        version_2(parallel("ImageLayerer", f"<stream>{gadget('ImageInverter')}</stream>", branch="ImageFanout"))
+        version_2(parallel("ImageLayerer", f"<stream>{gadget('ImageFFTGadget')}</stream>", branch="ImageFanout"))
     )
     assert "the branch ImageFanout and the merge ImageLayerer: not yet supported" in words
-    assert "ImageInverter: not yet supported" in words
+    assert "ImageFFTGadget: not yet supported" in words
 
 
 def test_gadgetrons_first_grappa_is_ours():
