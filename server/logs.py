@@ -23,7 +23,10 @@ LEVELS = ("debug", "info", "warning", "error")
 QUEUED_LINES = 10_000  # that wait to be written; those beyond are left out, and counted
 LAST_WORDS = 2.0  # [s] for the lines that wait at the end
 
-_WARNINGS = frozenset({"error", "input cut off", "client away", "noise not kept", "not archived", "not removed"})
+_WARNINGS = frozenset(
+    {"error", "attempt", "fallback", "output damaged", "input cut off", "client away", "noise not kept"}
+    | {"not archived", "not removed"}
+)
 
 _log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import select
 import socket
 import time
 from collections import deque
-from dataclasses import replace
 
 from echotrain.mrd import Acquisitions, Array, Close, Dicom, HeaderText, Image, Item, Text, Waveforms, decode, encode
 from echotrain.mrd.errors import EchotrainError, ProtocolError, SessionError, StorageError
 
 from .access import Access, Client
 from .callers import Callers
+from .fire import directed, levelled
 from .loop import READ, WRITE, Loop
 from .mrd_opening import Opening
 from .session import Session
@@ -223,7 +223,7 @@ class MrdClient:
         view, start = memoryview(payload), 0
         for item, end in decode(view, base=offset):
             if isinstance(item, Image) and self._fire and "ImageRowDir" not in item.meta:
-                self.say(_directed(item))
+                self.say(directed(item))
             elif isinstance(item, (Image, Acquisitions)):
                 self._queue(view[start:end])
             elif isinstance(item, Text):
@@ -241,7 +241,7 @@ class MrdClient:
     def say(self, item: Item) -> None:
         """Queue an item, a text in the form of the client's dialect."""
         if isinstance(item, Text):
-            item = Text(_levelled(item.text) if self._fire else f"{item.text}\n")
+            item = Text(levelled(item.text) if self._fire else f"{item.text}\n")
         self._queue(memoryview(encode(item)))
 
     def _tell_rest(self) -> None:
@@ -385,17 +385,3 @@ class MrdClient:
             reads = 0 if self._deaf or asking or self._held_back else READ
             writes = WRITE if self._to_send or (self._farewell and not self._shut) else 0
             self._loop.watch(self._socket.fileno(), self._ready, reads | writes)
-
-
-def _directed(image: Image) -> Image:
-    """An image with the attributes that FIRE needs, as where it came from a client without them."""
-    row, column = (image.head[name].tolist() for name in ("read_dir", "phase_dir"))
-    return replace(image, meta={**image.meta, "ImageRowDir": row, "ImageColumnDir": column})
-
-
-def _levelled(text: str) -> str:
-    """A text for FIRE: its level in eight characters, and a NUL that is counted."""
-    for word in ("warning", "error"):
-        if text.startswith(f"{word}: "):
-            return f"{word.upper():<8} {text.removeprefix(f'{word}: ')}\0"
-    return f"{'INFO':<8} {text}\0"
