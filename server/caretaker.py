@@ -15,6 +15,7 @@ from .retention import left_half_done, look_after, one_at_a_time, tidy
 from .settings import Settings
 
 PERIOD = 60.0  # [s] from one look to the next
+LAST_MOMENTS = 3.0  # [s] for a look that is told to end
 
 _log = logging.getLogger(__name__)
 
@@ -45,9 +46,11 @@ class Caretaker:
     def close(self) -> None:
         """End a look that is under way; what it was about to do is left for the next server."""
         self._closing.set()
+        limit = time.monotonic() + LAST_MOMENTS
         while self._thread and self._thread.is_alive():
             if self._process is not None:
-                self._process.kill()
+                end = self._process.terminate if time.monotonic() < limit else self._process.kill
+                end()
             self._thread.join(0.05)
 
     def _run(self, *job: object) -> None:
@@ -62,6 +65,7 @@ class Caretaker:
 def _look(settings: Settings, busy: Collection[str], now: float, first: bool) -> None:
     """One look, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
+    signal.signal(signal.SIGTERM, _stop)
     os.nice(19)
     if settings.log:
         settings.log.set_up()
@@ -75,3 +79,9 @@ def _look(settings: Settings, busy: Collection[str], now: float, first: bool) ->
         _log.error("what is kept of sessions cannot be looked after: %s", error)
     finally:
         logging.shutdown()  # which a process of multiprocessing does not do
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Leave what is under way; half a file of an archive is cleared away."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(0)

@@ -68,9 +68,10 @@ class _Relay(logging.Handler):
     def __init__(self, file: logging.Handler) -> None:
         super().__init__()
         self._file = file
-        self._waiting: queue.Queue[logging.LogRecord] = queue.Queue(QUEUED_LINES)
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(QUEUED_LINES)
         self._n_lost = 0
-        threading.Thread(target=self._write, name="log", daemon=True).start()
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -83,10 +84,16 @@ class _Relay(logging.Handler):
         with self._waiting.all_tasks_done:
             self._waiting.all_tasks_done.wait_for(lambda: not self._waiting.unfinished_tasks, LAST_WORDS)
 
+    def close(self) -> None:
+        """Close the file once all is written; where that cannot be, it ends with the process."""
+        super().close()
+        if self._thread.is_alive() and not self._waiting.unfinished_tasks:
+            self._waiting.put(None)
+            self._thread.join(LAST_WORDS)
+
     def _write(self) -> None:
         n_told = 0  # of the lines that were left out
-        while True:
-            record = self._waiting.get()
+        while record := self._waiting.get():
             self._file.emit(record)  # not `handle`, whose lock would keep an end of the process waiting
             n_lost = self._n_lost - n_told
             if n_lost:  # past the queue, which may be full still
@@ -94,6 +101,7 @@ class _Relay(logging.Handler):
                 words = "%d lines of the log were left out, since it could not be written as fast"
                 self._file.emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (n_lost,), None))
             self._waiting.task_done()
+        self._file.close()
 
 
 class _StandardError(logging.Handler):

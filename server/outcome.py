@@ -13,6 +13,7 @@ from .folder import SessionFolder
 # The state that an event leaves a session in; those that are not here leave it as it was.
 _STATES = {
     "opened": "running",
+    "taken up": "running",
     "client away": "waiting",
     "left": "parked",
     "done": "done",

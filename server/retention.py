@@ -85,13 +85,13 @@ def remove(held: Held, reason: str, archive: Path | None) -> bool:
                     folder.write_event("archiving")
                     folder.write_event("archived", file=str(file), **archive_session(folder, file))
                     failure = "not removed"
+            _log.info("session %s is removed, as %s", folder.id, reason)
             folder.delete()
     except SessionError:
         return False  # it runs, or someone else removed it
     except Exception as error:  # bytes that changed can fail in any way, and other sessions wait for their turn
         folder.write_event(failure, reason=str(error) or type(error).__name__)
         return False
-    _log.info("session %s was removed, as %s", folder.id, reason)
     return True
 
 

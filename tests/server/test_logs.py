@@ -36,6 +36,7 @@ def set_up(tmp_path):
     yield make
     for handler in set(root.handlers) - set(before):
         root.removeHandler(handler)
+        handler.close()
     ours.setLevel(level)
 
 

@@ -40,6 +40,7 @@ LIVES = {
     "parked after its end": ["opened", "ended", "left"],
     "done": ["opened", "ended", "done", "client away"],
     "gone on with": ["opened", "done", "opened"],
+    "taken up": ["opened", "left", "taken up"],
     "failed": ["opened", "error", "ended", "client away"],
     "failed, then retried": ["opened", "ended", "error", "retried"],
     "cut off": ["opened", "input cut off", "done"],
@@ -176,7 +177,7 @@ def test_one_that_cannot_be_removed_keeps_no_other(settings, make, monkeypatch, 
         look_after(replace(settings, keep="none"), (), NOW)
     assert all_sessions(settings.sessions) == [bad]
     assert [event["event"] for event in bad.events()] == ["opened", "done", "not removed"]
-    assert f"session {good.id} was removed, as it is over" in caplog.text
+    assert f"session {good.id} is removed, as it is over" in caplog.text
 
 
 def test_what_was_left_half_done_is_removed_and_nothing_else(settings, make, tmp_path):
