@@ -134,6 +134,7 @@ class _Run:
             return
         stages = self._chain.stages
         self._chain.entered = lambda index: self._mark(stages[index], index)
+        self._running.begin(IMAGES)
         self._send("ready")
         intake = threading.Thread(target=self._intake, args=(reader,), daemon=True)
         try:
@@ -163,6 +164,7 @@ class _Run:
     def _prepare(self) -> tuple[LogReader, Header]:
         """Build and start the chain before any line is there."""
         self._running = RunningMarks(self._folder)
+        self._running.begin(LINES)
         request = self._folder.request
         if self._fallback:
             request = {"config": self._fallback, "parameters": {}, "options": {}, "notes": []}
@@ -186,6 +188,7 @@ class _Run:
     def _intake(self, reader: LogReader) -> None:
         """Run the first stage on the log as it grows."""
         try:
+            self._running.begin(LINES)
             for item in self._items(reader):
                 if isinstance(item, Acquisitions):
                     self._statistics["lines"] += len(item)
