@@ -4,6 +4,7 @@ from .cg_sense import CgSense
 from .coil_compression import CompressCoils
 from .collect import CollectKSpace
 from .combine import CombineCoils
+from .correct_intensity import CorrectIntensity
 from .count import Count, Discard
 from .field_of_view import CropFieldOfView
 from .filters import FilterImages
@@ -32,6 +33,7 @@ __all__ = [
     "ComplexParts",
     "CompressCoils",
     "CompressLines",
+    "CorrectIntensity",
     "Count",
     "CropFieldOfView",
     "Discard",
