@@ -86,6 +86,8 @@ class Access:
         Raises:
             SessionError: where it is another's.
         """
+        if session not in self._clients:  # taken up again at the server's start
+            self._clients[session] = Client("", session.folder.request.get("client", ""))
         _check_owner(session.id, self._clients[session].name, client)
 
     def check_size(self, session: Session, more: int) -> None:

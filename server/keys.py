@@ -179,10 +179,10 @@ def check_curve() -> None:
 
 def _read(path: Path) -> tuple[bytes, bytes]:
     """The public key in a file, and the secret one or nothing."""
+    if not path.exists():
+        raise ConfigError(f"there is no key {path}; make the server's with `echotrain keys new`")
     try:
         public, secret = zmq.auth.load_certificate(path)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no key {path}; make the server's with `echotrain keys new`") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is no file of a key: {error}") from error
     for key in (public, secret or public):
