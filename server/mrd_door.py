@@ -295,14 +295,14 @@ class MrdClient:
         idle = self._settings.idle
         try:
             self._check_attached()
-            if self._shut:
-                if now - max(self._sent, self._heard) > (idle if self._keeps_input else self._settings.patience):
-                    self.drop()
-            elif self._held_back:
+            if self._held_back:
                 if not self._gone():
                     self._heard = now
                 elif now - self._heard > self._settings.patience:
                     self._lose("the client's connection broke while the disk was full")
+            elif self._shut:
+                if now - max(self._sent, self._heard) > (idle if self._keeps_input else self._settings.patience):
+                    self.drop()
             elif self._to_send:
                 if now - self._sent > idle:
                     self._lose(f"the client took nothing for {idle:g} s")
@@ -363,7 +363,8 @@ class MrdClient:
     def _part(self) -> None:
         """Close once all is sent; what the client still sends is received, so that it is not cut off."""
         self._opening = None
-        self._held_back = b""
+        if not self._keeps_input:
+            self._held_back = b""
         self._farewell = True
         self.say(Close())
 

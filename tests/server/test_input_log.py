@@ -177,6 +177,8 @@ def test_who_waits_for_room_has_no_credit(log, disk):
 
 
 class Worker:
+    process = 0  # none that there is
+
     def __init__(self):
         self.says = []
 
@@ -203,7 +205,7 @@ class RunningSession:
         self.heard, self.worker, self.folder = [], Worker(), folder
         settings = replace(Settings(sessions=folder.path.parent), input_window=100)
         self.session = Session(folder, settings, self.hear, disk)
-        self.session.start(self.worker, lambda worker: None)
+        self.session.start(self.worker, lambda worker: None, lambda session: None)
 
     def hear(self, message, payload):
         self.heard.append(message)
