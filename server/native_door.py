@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,9 @@ from .sessions import Sessions, our_fault
 from .settings import Settings
 from .wire import PROTOCOL_VERSION, Abort, Ack, Data, End, Error, Message, Open, pack, unpack
 
+MOST_MESSAGES = 10_000  # that a client may leave untaken; with more it counts as gone. Its output is fewer
+MOST_UNDER_WAY = 256 << 20  # [bytes] of output that it may leave untaken, as by asking for it over and over
+TRACKED_FROM = 4096  # [bytes]; smaller payloads are bounded by their number
 MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
 LARGEST_MESSAGE = 1 << 32  # [bytes]; who sends a larger one is cut off before it fills the memory
 NOBODY = Client("")
@@ -57,7 +61,8 @@ class NativeDoor:
         self._context: zmq.Context[Any] = zmq.Context()
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)  # so that a client that has gone shows
-        self._router.setsockopt(zmq.SNDHWM, 0)  # what may be under way is bounded by credit and window
+        self._router.setsockopt(zmq.SNDHWM, MOST_MESSAGES)
+        self._under_way: defaultdict[bytes, deque[tuple[zmq.MessageTracker, int]]] = defaultdict(deque)
         self._router.setsockopt(zmq.LINGER, 1000)
         self._router.setsockopt(zmq.HEARTBEAT_IVL, 5000)
         self._router.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
@@ -87,7 +92,9 @@ class NativeDoor:
         loop.watch(self._router, self._listen)
 
     def look_around(self) -> None:
-        """Notice keys that were made, revoked or replaced."""
+        """Notice keys that were made, revoked or replaced, and forget who took all."""
+        for identity in [identity for identity in self._under_way if not self._size_under_way(identity)]:
+            del self._under_way[identity]
         if self._doorkeeper and self._doorkeeper.look_around():
             self._doorkeeper.guard(self._router)
             self._router.unbind(self.address)  # with all connections, since ZeroMQ keeps none under another key
@@ -159,10 +166,23 @@ class NativeDoor:
     def _send(self, identity: bytes, message: Message, payload: bytes) -> bool:
         frames = [identity, pack(message), payload] if payload else [identity, pack(message)]
         try:
-            self._router.send_multipart(frames, zmq.NOBLOCK, copy=len(payload) < 65536)
+            if len(payload) < TRACKED_FROM:
+                self._router.send_multipart(frames, zmq.NOBLOCK)
+                return True
+            if self._size_under_way(identity) > MOST_UNDER_WAY:
+                return False
+            tracker = self._router.send_multipart(frames, zmq.NOBLOCK, copy=False, track=True)
         except zmq.ZMQError:
             return False
+        self._under_way[identity].append((tracker, len(payload)))
         return True
+
+    def _size_under_way(self, identity: bytes) -> int:
+        """How much output a client was sent that has not left this process [bytes]."""
+        under_way = self._under_way[identity]
+        while under_way and under_way[0][0].done:
+            under_way.popleft()
+        return sum(size for _, size in under_way)
 
     def _sender(self, identity: bytes, client: Client) -> Send:
         return lambda message, payload: self._lets_in(client) and self._send(identity, message, payload)

@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_right
 from pathlib import Path
 
+RECORDS_UNDER_WAY = 4096  # to a client that has not acknowledged them
 SENT_AT_ONCE = 8 << 20  # output is sent in messages of about this size at most, one record if it is larger
 
 
@@ -62,10 +63,11 @@ class OutputFeed:
         Raises:
             OSError: where the log cannot be read.
         """
-        if self._sent - self._acknowledged >= self.window:
+        n_under_way = self._n_sent - bisect_right(self._ends, self._acknowledged)
+        if self._sent - self._acknowledged >= self.window or n_under_way >= RECORDS_UNDER_WAY:
             return None
         count, end = 0, self._sent
-        for index in range(self._n_sent, len(self._ends)):
+        for index in range(self._n_sent, min(len(self._ends), self._n_sent + RECORDS_UNDER_WAY - n_under_way)):
             size = self._ends[index]
             if size > self._safe or (count and size - self._sent > SENT_AT_ONCE):
                 break

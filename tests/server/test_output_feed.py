@@ -56,6 +56,15 @@ def test_records_go_together_in_messages_of_a_bounded_size_and_a_larger_one_by_i
     assert sent(feed) == [(15, 2, b"3rdnumber four")]
 
 
+def test_no_more_records_are_under_way_than_a_client_may_leave_untaken(feed, monkeypatch):
+    monkeypatch.setattr(output_feed, "RECORDS_UNDER_WAY", 3)
+    feed.release(29)
+    feed.window = 100
+    assert [message[:2] for message in sent(feed)] == [(0, 3)]
+    feed.acknowledge(15)
+    assert [message[:2] for message in sent(feed)] == [(18, 1)]
+
+
 def test_no_more_is_under_way_than_the_window(feed, monkeypatch):
     monkeypatch.setattr(output_feed, "SENT_AT_ONCE", 1)
     feed.release(29)
