@@ -75,3 +75,33 @@ def test_generic_chains_give_magnitudes_or_complex_images(accelerated):
 
 def test_a_chain_for_noise_scans_gives_no_images(full):
     assert not images(full, "default_measurement_dependencies")
+
+
+@pytest.mark.parametrize("config", ["partial_fourier", "sense", "cg_sense", "linear_spirit", "l1_spirit"])
+def test_a_side_that_an_accelerated_scan_leaves_out_is_completed(small_scan, config):
+    parameters = {"matrix": (40, 60), "coils": 6, "slices": 1, "noise": 0.003}
+    half = small_scan(**parameters, acceleration=2, calibration=20, partial_fourier=0.65)
+    wanted = pixels(images(small_scan(**parameters), "fft"))
+
+    def error(filled):
+        made = [
+            item
+            for item in reconstruct(half.batches, half.header, config, {"PartialFourier.method": filled})
+            if isinstance(item, Image) and item.head["image_type"] == ImageType.MAGNITUDE
+        ]
+        return difference(pixels(made), wanted)
+
+    assert error("pocs") < 0.6 * error("zero_filling")
+
+
+def test_spirit_by_gadgetrons_name_gives_the_images_of_the_full_scan(full, accelerated):
+    made, wanted = images(accelerated, "Generic_Cartesian_Spirit"), images(full, "Generic_Cartesian_Grappa")
+    assert sorted((int(i.head["slice"]), int(i.head["repetition"])) for i in made) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    order = sorted(range(4), key=lambda n: (made[n].head["repetition"], made[n].head["slice"]))
+    assert difference(pixels([made[n] for n in order]), pixels(wanted)) < 0.1
+
+
+def test_the_first_channels_alone_give_images_in_gadgetrons_unoptimized_chains(accelerated):
+    made = images(accelerated, "grappa_unoptimized_float")
+    assert {int(image.head["image_series_index"]) for image in made} == {0}
+    assert difference(pixels(made), pixels(images(accelerated, "grappa_cpu"))) < 0.1
