@@ -15,7 +15,7 @@ from echotrain.server.wire import DEFAULT_ADDRESS
 from .handshake import come_in
 
 SILENCE = 5.0  # [s] after which a server that says the credit each second is taken for lost
-ASK_AGAIN = 0.25  # [s] after which a server that said "not now" is asked once more
+ASK_AGAIN = 1.0  # [s] after which a server that said "not now" is asked once more
 RECONNECT = 60.0  # [s] that a client tries to go on, unless told otherwise
 
 SomeSocket = TypeVar("SomeSocket", bound=zmq.Socket)  # type: ignore[type-arg]  # zmq.Socket or its asyncio kind

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from echotrain.mrd.errors import ConfigError, SessionError, StorageError
+from echotrain.mrd.errors import BusyError, ConfigError, SessionError, StorageError
 
 from .callers import plain_address
 from .folder import find_session
@@ -112,7 +112,7 @@ class Access:
         times = self._opened.setdefault(client.who, deque(maxlen=limit))
         if len(times) == limit and now - times[0] < MINUTE:
             wait = MINUTE - (now - times[0])
-            raise SessionError(
+            raise BusyError(
                 f"{client.who} opened {limit} sessions in a minute, and --opens-per-minute is {limit}; "
                 f"wait {wait:.0f} s"
             )

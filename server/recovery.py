@@ -88,7 +88,7 @@ def take_up(folder: SessionFolder) -> None:
     in_vain = 0
     for event in folder.events():
         if event["event"] == "taken up":
-            in_vain = in_vain + 1 if {name: event.get(name) for name in progress} == progress else 1
+            in_vain = in_vain + 1 if {name: event.get(name) for name in progress} == progress else 0
         elif event["event"] == "left":  # as by a server that ended well
             in_vain = 0
     if in_vain >= MOST_TAKEN_UP:

@@ -109,7 +109,7 @@ def test_told_to_stop_before_all_output_is_sent_it_says_so(running_server, tmp_p
     chain = '<chain><gadget name="Enlarge" megabytes="2"/></chain>'
     scan = small_scan(matrix=(24, 40))
     with (
-        running_server(tmp_path) as server,
+        running_server(tmp_path, "--grace", "0") as server,
         open_scan(chain, scan.header, server=server.address, reconnect=0) as opened,
     ):
         for batch in scan.batches:
