@@ -1,8 +1,8 @@
 """Partial Fourier on a scanner's data: a brain of which lines were left out after the fact, beside its full image.
 
 Its fat, whose phase jumps at the skull, and its noise leave little symmetry in the outer lines: what is made of them
-correlates with what was acquired by 0.2. Zeros are nearest to the full image then, for peers' methods as well; what
-tells the methods apart is how little they add to that.
+correlates with what was acquired by 0.1. Zeros are nearer to the full image then than what symmetry makes of it, for
+peers' methods as well; projections that keep to symmetry only where the image has it are as near as zeros.
 """
 
 import warnings
@@ -60,7 +60,7 @@ def partial(method):
 
 @pytest.mark.parametrize(
     ("side", "acceleration", "bound"),
-    [("lower", 1, 0.075), ("upper", 1, 0.085), ("lower", 2, 0.09), ("upper", 2, 0.095)],
+    [("lower", 1, 0.056), ("upper", 1, 0.072), ("lower", 2, 0.07), ("upper", 2, 0.085)],
 )
 def test_three_quarters_of_a_brain_are_completed(brain, side, acceleration, bound):
     header, batches = brain
@@ -74,9 +74,9 @@ def test_three_quarters_of_a_brain_are_completed(brain, side, acceleration, boun
     assert centre == CENTRE
     assert (first > 0, last < N_KY - 2) == (side == "upper", side == "lower")
     assert error["pocs"] < bound
-    assert error["pocs"] < 0.9 * error["conjugate"]
+    assert error["pocs"] < 0.85 * error["conjugate"]
     assert error["conjugate"] < error["homodyne"] < 1.1 * error["conjugate"]
-    assert error["pocs"] < 1.3 * error["zeros"]
+    assert error["pocs"] < 1.015 * error["zeros"]
 
 
 def test_all_lines_leave_nothing_to_complete(brain):
