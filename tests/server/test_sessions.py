@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from echotrain.mrd.errors import BusyError
 from echotrain.server.sessions import Sessions
 from echotrain.server.settings import Settings
 
@@ -45,3 +46,24 @@ def test_a_client_that_went_away_has_a_while_to_come_back(ended, over, after, le
     sessions._running[session.id] = session
     sessions.look_around(GONE_AT + after)
     assert session.left == left
+
+
+def test_a_server_that_stops_parts_from_who_has_more_to_send_and_starts_nothing():
+    told = []
+    sessions = Sessions(Settings(), loop=None)
+    for name, ended in (("half", False), ("whole", True)):
+        session = RunningSession(id=name, input=SimpleNamespace(ended=ended), over=False, told=False)
+        session.tell = told.append
+        sessions._running[name] = session
+    half = sessions.find("half")
+    sessions.stop()
+    assert [(error.code, "come back" in error.message) for error in told] == [("busy", True)]
+    assert half.left
+    assert sessions.ids() == {"whole"}
+    assert sessions.at_work
+    sessions.find("whole").over = True  # and no client is there to take its output
+    assert not sessions.at_work
+    with pytest.raises(BusyError, match="the server stops; come back when it runs again"):
+        sessions.create({}, b"", lambda *_: True)
+    with pytest.raises(BusyError, match="the server stops"):
+        sessions.resume("half", lambda *_: True)
