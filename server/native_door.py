@@ -174,7 +174,8 @@ class NativeDoor:
             tracker = self._router.send_multipart(frames, zmq.NOBLOCK, copy=False, track=True)
         except zmq.ZMQError:
             return False
-        self._under_way[identity].append((tracker, len(payload)))
+        if tracker is not None:
+            self._under_way[identity].append((tracker, len(payload)))
         return True
 
     def _size_under_way(self, identity: bytes) -> int:

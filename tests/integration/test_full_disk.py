@@ -12,7 +12,7 @@ from mrd_clients import GadgetronClient, lines_of, opening
 
 from echotrain.clients.client import open_scan
 from echotrain.clients.main import main
-from echotrain.mrd import Image, decode, encode
+from echotrain.mrd import Image, Text, decode, encode
 from echotrain.mrd.errors import StorageError
 from echotrain.server.folder import SessionFolder, all_sessions
 from echotrain.server.wire import Abort, Ack, Credit, Data, Done, End, Error, Notice, Open, Opened, Output, unpack
@@ -201,6 +201,22 @@ def test_a_scan_waits_for_room_and_loses_nothing(server, raw_client, scan, expec
     sender.listen(until=lambda: sender.done)
     assert_same(sender.images(), expected)
     assert len(sender.notices) == 1
+
+
+def test_the_client_library_waits_and_sends_again_by_itself(server, scan, expected):
+    with open_scan("rss", scan.header, server=server.address) as opened:
+        ballast = fill(server, LITTLE)
+        for batch in scan.batches:
+            opened.send(batch)
+        opened.end()
+        images = []
+        for item in opened.items():
+            if isinstance(item, Text):
+                assert_says_what_to_do(item.text, server)
+                ballast.unlink()
+            elif isinstance(item, Image):
+                images.append(item.data)
+    assert_same(images, expected)
 
 
 def test_a_scan_at_the_mrd_door_waits_for_room_and_loses_nothing(server, scan, expected, opened_sessions):
