@@ -40,7 +40,7 @@ class Scan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
+        if error is not None and not self._socket.closed:  # as it is where no other could be had
             self._socket.setsockopt(zmq.LINGER, 0)
         self.close()
 
@@ -129,7 +129,7 @@ class Scan:
 
     def close(self) -> None:
         """Let go of the connection; a scan that is not over goes on without this client for a while."""
-        if self._protocol.error:  # nothing is waited for any more; the server may be gone
+        if self._protocol.error and not self._socket.closed:  # nothing is waited for any more; the server may be gone
             self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.close()
         self._context.term()

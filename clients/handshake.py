@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def come_in(socket: zmq.Socket[Any], server: str, keys: Path | str = "") -> None
         socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
         socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret)
         socket.setsockopt(zmq.CURVE_SERVERKEY, own.server)
-    told = f"inproc://handshake-{id(socket)}"
+    told = f"inproc://handshake-{secrets.token_hex(8)}"
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(socket.context.underlying)
     socket.monitor(told, _EVENTS)
     try:

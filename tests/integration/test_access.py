@@ -120,6 +120,31 @@ def test_the_servers_own_key_is_replaced_while_it_runs(guarded, keys, small_scan
     assert images(guarded, scan, keys=keys.make_client("alice", replace=True)) == 2
 
 
+def test_a_scan_that_cannot_come_in_again_ends_with_the_reason(guarded, keys, small_scan):
+    scan = small_scan()
+    path = keys.make_client("alice")
+    with (
+        pytest.raises(PeerError, match="has another key than"),
+        open_scan("rss", scan.header, server=guarded.address, keys=path) as opened,
+    ):
+        keys.make_server(replace=True)  # which cuts the connection
+        for _ in opened.items():
+            pass
+
+
+def test_a_scan_goes_on_with_the_key_that_its_file_holds_by_then(guarded, keys, small_scan, tmp_path):
+    scan = small_scan()
+    path = keys.make_client("alice")
+    with open_scan("rss", scan.header, server=guarded.address, keys=path) as opened:
+        opened.send(scan.batches[0])
+        keys.make_server(replace=True)
+        keys.make_client("alice", replace=True)
+        for batch in scan.batches[1:]:
+            opened.send(batch)
+        opened.end()
+        assert sum(isinstance(item, Image) for item in opened.items()) == 2
+
+
 def test_a_session_is_only_its_owners(guarded, keys, small_scan):
     scan = small_scan()
     alice, bob = keys.make_client("alice"), keys.make_client("bob")
