@@ -123,13 +123,14 @@ def test_the_servers_own_key_is_replaced_while_it_runs(guarded, keys, small_scan
 def test_a_scan_that_cannot_come_in_again_ends_with_the_reason(guarded, keys, small_scan):
     scan = small_scan()
     path = keys.make_client("alice")
-    with (
-        pytest.raises(PeerError, match="has another key than"),
-        open_scan("rss", scan.header, server=guarded.address, keys=path) as opened,
-    ):
-        keys.make_server(replace=True)  # which cuts the connection
-        for _ in opened.items():
-            pass
+
+    def lose():
+        with open_scan("rss", scan.header, server=guarded.address, keys=path) as opened:
+            keys.make_server(replace=True)  # which cuts the connection
+            list(opened.items())
+
+    with pytest.raises(PeerError, match="has another key than"):
+        lose()
 
 
 def test_a_scan_goes_on_with_the_key_that_its_file_holds_by_then(guarded, keys, small_scan, tmp_path):
