@@ -36,7 +36,8 @@ def shading(magnitude: NDArray[Any], deviation: Sequence[float], threshold: floa
     around = gaussian_filter(np.where(inside, values, 0), deviation, mode="constant")
     share = gaussian_filter(inside.astype(np.float32), deviation, mode="constant")
     field: NDArray[np.float32] = (around + FAR * mean) / (mean * (share + FAR))
-    return field / field[inside].mean()
+    field /= field[inside].mean()
+    return field
 
 
 class CorrectIntensity(Gadget[Image, Image]):
