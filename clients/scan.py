@@ -31,6 +31,7 @@ from echotrain.server.wire import (
 
 Frames = list[Any]
 Payload = bytes | memoryview
+MOST_REFUSALS = 10  # after which to open again will not help either
 
 
 class ScanProtocol:
@@ -66,6 +67,7 @@ class ScanProtocol:
         self._to_say: deque[tuple[int, Payload]] = deque()  # offsets and payloads, which wait for credit
         self._said: deque[tuple[int, Payload]] = deque()  # those that were sent and which the server does not hold yet
         self._ended = self._end_said = False
+        self._refusals = 0  # of messages, since the server took data last
         values = {name: str(value) for name, value in (parameters or {}).items()}
         self.outgoing: deque[Frames] = deque()
         """Frames to send, first to last."""
@@ -115,7 +117,7 @@ class ScanProtocol:
         Raises:
             EchotrainError: what the server reports.
         """
-        if self.done:
+        if self.done or self.lost:  # what an old connection still brings means nothing
             return
         message = unpack(frames[0])
         match message:
@@ -132,7 +134,8 @@ class ScanProtocol:
             case Notice():
                 self.items.append((Text(f"warning: {message.message}"), 0))
             case Error():
-                self._fail(error_from_code(message.code, message.message, gadget=message.gadget, detail=message.detail))
+                error = error_from_code(message.code, message.message, gadget=message.gadget, detail=message.detail)
+                self._take_error(error)
             case _:
                 raise ProtocolError(f"a server does not send {type(message).__name__.lower()!r}")
 
@@ -161,14 +164,21 @@ class ScanProtocol:
                 self._to_say.appendleft((message.offset, rest))
         self._say_data()
 
-    def _fail(self, error: EchotrainError) -> None:
-        """Raise an error of the server, but for those after which the session can be opened again."""
-        passing = SessionError if self.opened else BusyError
-        if self._goes_on and self._begun and isinstance(error, passing):
+    def _take_error(self, error: EchotrainError) -> None:
+        """Raise an error of the server, but for those after which the session can be opened again.
+
+        Data is refused where what came before it was lost with a connection that ZeroMQ has renewed by itself.
+        """
+        passing = (SessionError, ProtocolError) if self.opened else BusyError
+        self._refusals += isinstance(error, ProtocolError)
+        if self._goes_on and self._begun and isinstance(error, passing) and self._refusals <= MOST_REFUSALS:
             self.opened, self.lost = False, True
         else:
-            self.error = error
-            raise error
+            self._fail(error)
+
+    def _fail(self, error: EchotrainError) -> None:
+        self.error = error
+        raise error
 
     def _say_data(self) -> None:
         """Say what the server has room for, once it listens."""
@@ -186,6 +196,7 @@ class ScanProtocol:
         """Let go of what the server holds."""
         while self._said and self._said[0][0] + len(self._said[0][1]) <= held:
             self._said.popleft()
+            self._refusals = 0
 
     def _take(self, offset: int, payload: bytes) -> None:
         """Decode what is new in output that begins at `offset`; a server that went on may send some of it again."""
