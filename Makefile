@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-slow bench check clean
+.PHONY: demo test test-slow faults bench check clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py demo
@@ -13,6 +13,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+faults: $(STAMP)
+	$(BIN)/python tests/faults/run.py --faults 500 --seed 1 --write
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py

@@ -17,6 +17,7 @@ SECONDS = 60.0  # for processes that are on their way out
 LISTENING = "0A"
 OF_MULTIPROCESSING = "pymp-"  # folders of Python's own, which a process that is killed cannot remove
 SHARED_MEMORY = Path("/dev/shm")
+OF_PYTHON = ("psm_", "sem.", "torch_", "echotrain")  # beginnings of names there; others belong to other programs
 
 
 class Leftovers:
@@ -82,7 +83,8 @@ class Leftovers:
 
 
 def names(folder):
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    """Of shared memory that programs in Python make."""
+    return {path.name for path in folder.glob("*") if path.name.startswith(OF_PYTHON)}
 
 
 def open_files():

@@ -1,0 +1,58 @@
+"""The client library under faults: who feeds a scan with it notices nothing but the time that passes."""
+
+import random
+from itertools import pairwise
+
+import pytest
+from fault_proxy import DOWN, UP
+from fault_scans import compared, fault_scan
+from fault_server import FaultServer
+from fault_trials import Reference
+
+from echotrain.clients.client import open_scan
+from echotrain.mrd import Image
+
+LINES_A_MESSAGE = 9
+PATIENCE = 300.0  # [s]
+pytestmark = pytest.mark.usefixtures("bounded")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with FaultServer(tmp_path_factory.mktemp("library")) as running:
+        yield running
+        assert "Traceback" not in running.told
+
+
+def cut(server, chance):
+    server.proxy.cut(after=chance.choice((0, chance.randrange(9000))), direction=chance.choice((UP, DOWN)))
+
+
+def lose(server, chance):
+    server.proxy.cut(after=0, direction=chance.choice((UP, DOWN)), silently=True)
+
+
+def kill(server, chance):
+    server.restart()
+
+
+@pytest.mark.parametrize("config", ["rss", "grappa_float"])
+@pytest.mark.parametrize("strike", [cut, lose, kill])
+def test_a_scan_fed_with_the_library_is_whole(server, tmp_path, config, strike):
+    scan, chance = fault_scan(config), random.Random(f"{config} {strike.__name__}")
+    wanted, _ = Reference(server, tmp_path)[config]
+    at = {chance.randrange(scan.n_lines) // LINES_A_MESSAGE for _ in range(2)}
+    images = []
+    with open_scan(config, scan.header, server=server.address, timeout=PATIENCE, reconnect=PATIENCE) as opened:
+        bounds = [opened.offset, *scan.ends[LINES_A_MESSAGE:-1:LINES_A_MESSAGE], len(scan.stream)]
+        for number, (start, end) in enumerate(pairwise(bounds)):
+            if number in at:
+                strike(server, chance)
+            opened.send(scan.stream[start:end])
+            images += [item for item in opened.received() if isinstance(item, Image)]
+        opened.end()
+        images += opened.images()
+        held = (server.sessions / opened.session / "input.mrd").read_bytes()
+    result = compared(images, wanted)
+    assert (result.duplicates, result.losses, result.differing, result.in_order) == (0, 0, 0, True)
+    assert held[: len(scan.stream)] == scan.stream
