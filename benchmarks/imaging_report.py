@@ -21,7 +21,7 @@ class Report:
 
     def __init__(self, pictures: Path | None) -> None:
         self.text = ""
-        self._pictures = pictures
+        self.pictures = pictures
 
     def table(self, title: str, heads: Cells, rows: Sequence[Cells]) -> None:
         lines = [f"{title}:", ""] + ["| " + " | ".join(row) + " |" for row in (heads, *rows)]
@@ -44,9 +44,9 @@ class Report:
 
     def picture(self, title: str, lines: Lines, rows: Sequence[Row]) -> None:
         """Images side by side; below `STRETCH` times their differences from the truth or, without one, themselves."""
-        if self._pictures is None:
+        if self.pictures is None:
             return
-        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.pictures.mkdir(parents=True, exist_ok=True)
         known = bool(lines.truth.any())
         panels = []
         for row in rows:
@@ -57,4 +57,4 @@ class Report:
             ImageDraw.Draw(drawn).text((2, 2), f"{row.method}\n{row.program}", fill=255)
             panels.append(np.pad(np.asarray(drawn), 1, constant_values=90))
         name = re.sub(r"\W+", "_", title.lower()).strip("_")
-        Image.fromarray(np.hstack(panels)).save(self._pictures / f"{name}.png")
+        Image.fromarray(np.hstack(panels)).save(self.pictures / f"{name}.png")
