@@ -84,6 +84,9 @@ class Grappa(Gadget[KSpace, Image]):
     calibration_in_image: bool = parameter(
         False, "Put lines that are for calibration alone into the image as well, where they are of the same repetition."
     )
+    once: bool = parameter(
+        False, "Keep the first calibration of a slice for its later repetitions, whatever they bring."
+    )
     renew: int = parameter(
         0,
         "Repetitions after which calibration from those around is made anew from the latest ones, to serve after as"
@@ -222,7 +225,7 @@ class Grappa(Gadget[KSpace, Image]):
             _check_finite(channels.data, unit)
             maps = adaptive_coil_maps(channels.data, self.width, self.iterations)
             known = Calibrated(None, lattice.steps, None, maps, maps.conj())
-        elif known is None or not known.serves(calibration, lattice, unit):
+        elif known is None or not (known.fits(lattice, unit) and (self.once or known.is_of(calibration))):
             known = self._scenes[unit.scene] = self._calibrated(unit, calibration, lattice)
         data = unmix_folded(channels.data, known.unmixing, first)
         _check_finite(data, unit)
@@ -255,6 +258,8 @@ class Grappa(Gadget[KSpace, Image]):
     def _calibrate_early(self, unit: KSpace, calibration: KSpace | None) -> None:
         """Calibrate for the lines to come, which are likely to lie as those before, or as the header says."""
         known = self._scenes.get(unit.scene)
+        if self.once and known is not None:
+            return
         announced = self._header.encoding(int(unit.head["encoding_space_ref"])).acceleration
         steps = known.steps if known is not None else (*announced, 0)
         if max(steps) > 1:

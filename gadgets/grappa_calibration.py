@@ -60,14 +60,13 @@ class Calibrated:
         """Shape (z, y, x)."""
         return g_factor(self.unmixing, self.steps[:2])
 
-    def serves(self, calibration: KSpace | None, lattice: Lattice, unit: KSpace) -> bool:
-        """Whether it is what a unit with this calibration needs."""
-        return (
-            calibration is not None
-            and self.calibration is calibration
-            and self.steps == lattice.steps
-            and self.maps.shape == unit.data.shape
-        )
+    def is_of(self, calibration: KSpace | None) -> bool:
+        """Whether it was made from these calibration lines."""
+        return calibration is not None and self.calibration is calibration
+
+    def fits(self, lattice: Lattice, unit: KSpace) -> bool:
+        """Whether it is for lines and images like the unit's."""
+        return self.steps == lattice.steps and self.maps.shape == unit.data.shape
 
 
 def has_calibration(unit: KSpace, lattice: Lattice) -> bool:

@@ -1,5 +1,7 @@
 """Repetitions whose lines interleave calibrate one another."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, only, relative
@@ -92,6 +94,22 @@ def test_calibration_is_kept_or_renewed_from_the_latest_lines(monkeypatch):
     kept, renewed = errors
     # Lines 6 to 8 are the first that are all of the coils' new places, and serve from repetition 11 on.
     assert renewed[11] < 0.05 < 0.3 < min(renewed[10], kept[11])
+
+
+@pytest.mark.parametrize(("once", "n_fits"), [(False, 3), (True, 1)])
+def test_the_first_calibration_may_serve_all_repetitions_whatever_they_bring(monkeypatch, once, n_fits):
+    fits = []
+    fit = grappa_calibration.grappa_weights
+    monkeypatch.setattr(grappa_calibration, "grappa_weights", lambda *given: fits.append(None) or fit(*given))
+    gadget = started(once=once)
+    for number in range(3):
+        lines = frame(number)
+        whole = KSpace(KSPACE, np.ones((1, N_KY), bool), lines.head)
+        (early,) = [list(gadget.process(replace(whole, calibration=whole, early=True)))]
+        assert early == []
+        (image,) = gadget.process(replace(lines, calibration=whole))
+        assert relative(np.abs(image.data[0]), truth()) < 0.05
+    assert len(fits) == n_fits
 
 
 def test_calibration_lines_of_a_repetition_of_its_own_go_before():
