@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from echotrain.mrd import Acquisitions, Header, Text
 from echotrain.mrd.errors import ConfigError, EchotrainError, GadgetError
@@ -112,7 +112,7 @@ class Chain:
                 given = (given,)  # returned by itself, where others yield
             iterator = iter(given)
         except _CAUGHT as error:
-            raise _named(error, name) from error
+            _raise_named(error, name)
         while True:
             try:
                 self.entered(index)
@@ -120,7 +120,7 @@ class Chain:
             except StopIteration:
                 return
             except _CAUGHT as error:
-                raise _named(error, name) from error
+                _raise_named(error, name)
             if not isinstance(item, (*gadget.yields, Text)):
                 wanted = " or ".join(kind.__name__ for kind in gadget.yields)
                 raise GadgetError(f"gave {type(item).__name__}, but its class line says {wanted}", gadget=name)
@@ -161,6 +161,13 @@ def _build(parts: Iterable[Part], registry: Registry, problems: list[EchotrainEr
             assert not isinstance(part, Parallel)
             problems.append(_named(error, part.gadget))
     return built
+
+
+def _raise_named(error: BaseException, gadget: str) -> NoReturn:
+    named = _named(error, gadget)
+    if named is error:  # which is not its own cause
+        raise error
+    raise named from error
 
 
 def _named(error: BaseException, gadget: str) -> EchotrainError:

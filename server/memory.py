@@ -38,9 +38,11 @@ def end_before_others() -> None:
 
 def is_memory_error(error: BaseException | None) -> bool:
     """Whether memory was refused, as NumPy, Python or torch say it."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # as a gadget may raise an error from itself
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
             return True
+        seen.add(id(error))
         error = error.__cause__
     return False
 
