@@ -10,7 +10,10 @@ from fault_server import FaultServer
 from fault_trials import Reference
 
 from echotrain.clients.client import open_scan
+from echotrain.clients.scan import MOST_REFUSALS, ScanProtocol
 from echotrain.mrd import Image
+from echotrain.mrd.errors import ProtocolError
+from echotrain.server.wire import Error, Opened, pack
 
 LINES_A_MESSAGE = 9
 PATIENCE = 300.0  # [s]
@@ -36,9 +39,25 @@ def kill(server, chance):
     server.restart()
 
 
-@pytest.mark.parametrize("config", ["rss", "grappa_float"])
-@pytest.mark.parametrize("strike", [cut, lose, kill])
-def test_a_scan_fed_with_the_library_is_whole(server, tmp_path, config, strike):
+def test_data_that_is_refused_is_sent_again_but_not_for_ever():
+    protocol = ScanProtocol("rss", b"", goes_on=True)
+    refused = [pack(Error("s", "protocol", "bytes 9 to 12 of the input are missing"))]
+    for _ in range(MOST_REFUSALS):
+        protocol.receive([pack(Opened("s", 9, 100))])
+        protocol.send(b"abc")
+        protocol.receive(refused)
+        protocol.receive(refused)  # of the connection of before
+        assert protocol.lost
+        protocol.reopen()
+    protocol.receive([pack(Opened("s", 9, 100))])
+    with pytest.raises(ProtocolError, match="missing"):
+        protocol.receive(refused)
+
+
+@pytest.mark.parametrize(
+    ("strike", "config"), [(cut, "rss"), (cut, "grappa_float"), (lose, "rss"), (kill, "grappa_float")]
+)
+def test_a_scan_fed_with_the_library_is_whole(server, tmp_path, strike, config):
     scan, chance = fault_scan(config), random.Random(f"{config} {strike.__name__}")
     wanted, _ = Reference(server, tmp_path)[config]
     at = {chance.randrange(scan.n_lines) // LINES_A_MESSAGE for _ in range(2)}

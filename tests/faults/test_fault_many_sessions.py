@@ -54,28 +54,31 @@ def check_flat(server, folder, before):
     assert resident <= before[2] + GROWTH_BYTES
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with FaultServer(tmp_path_factory.mktemp("many")) as running:
+        yield running
+        assert "Traceback" not in running.told
+
+
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
-def test_sessions_one_after_the_other_leave_nothing(tmp_path, count):
-    with FaultServer(tmp_path) as server:
-        wanted = list(run_one_after_the_other(server, tmp_path, range(5)))[-1]
-        before = state(server)
-        for images in run_one_after_the_other(server, tmp_path, range(5, 5 + count)):
-            assert compared(images, wanted).losses == 0
-        check_flat(server, tmp_path, before)
-        assert "Traceback" not in server.told
+def test_sessions_one_after_the_other_leave_nothing(server, tmp_path, count):
+    wanted = list(run_one_after_the_other(server, tmp_path, range(5)))[-1]
+    before = state(server)
+    for images in run_one_after_the_other(server, tmp_path, range(5, 5 + count)):
+        assert compared(images, wanted).losses == 0
+    check_flat(server, tmp_path, before)
 
 
-def test_sessions_at_once_all_end_well_and_leave_nothing(tmp_path):
-    with FaultServer(tmp_path) as server:
-        (wanted,) = list(run_one_after_the_other(server, tmp_path, ["first", "second"]))[1:]
-        before = state(server)
-        found = run_at_once(server, tmp_path, AT_ONCE)
-        assert len(found) == AT_ONCE
-        for images in found.values():
-            result = compared(images, wanted)
-            assert (result.losses, result.duplicates, result.differing, result.in_order) == (0, 0, 0, True)
-        check_flat(server, tmp_path, before)
-        assert "Traceback" not in server.told
+def test_sessions_at_once_all_end_well_and_leave_nothing(server, tmp_path):
+    wanted = list(run_one_after_the_other(server, tmp_path, ["first", "second"]))[-1]
+    before = state(server)
+    found = run_at_once(server, tmp_path, AT_ONCE)
+    assert len(found) == AT_ONCE
+    for images in found.values():
+        result = compared(images, wanted)
+        assert (result.losses, result.duplicates, result.differing, result.in_order) == (0, 0, 0, True)
+    check_flat(server, tmp_path, before)
 
 
 @pytest.mark.slow
