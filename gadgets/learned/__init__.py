@@ -1,0 +1,1 @@
+"""Learned reconstruction: networks, their weights, and the gadgets that run them."""
