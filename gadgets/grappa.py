@@ -62,7 +62,10 @@ class Grappa(Gadget[KSpace, Image]):
     takes_early_calibration = True
 
     kernel: tuple[int, ...] = parameter(
-        (5, 4), "Samples along kx (odd) and acquired lines along ky, and along kz (3), that give a missing one.", low=1
+        (5, 0),
+        "Samples along kx (odd) and acquired lines along ky, and along kz (3), that give a missing one; 0 along ky: 4,"
+        " or 2 where they are more than 3 apart.",
+        low=0,
     )
     regularization: float = parameter(
         5e-4, "Tikhonov's, of the fit of the weights, in units of the mean eigenvalue of its normal equations.", low=0

@@ -31,10 +31,11 @@ class LocalGrappa:
     (lines at several distances).
     """
 
-    def __init__(self, calibration: Array, kernel: Sequence[int] = (5, 4), regularization: float = 5e-4) -> None:
+    def __init__(self, calibration: Array, kernel: Sequence[int] = (5, 0), regularization: float = 5e-4) -> None:
         """`calibration` holds lines without gaps, shape (channel, kz, ky, kx); the rest is as in `grappa_weights`."""
         self._lines = as_tensor(calibration)
-        self._n_kx, self._n_ky, n_kz = (*kernel, 3)[:3]
+        self._n_kx, n_ky, n_kz = (*kernel, 3)[:3]
+        self._n_ky, n_kz = n_ky or 4, n_kz or 3
         self._planes = around(n_kz if self._lines.shape[1] > 1 else 1, 1)
         self._regularization = regularization
         self._fitted: dict[Neighbourhood, GrappaWeights] = {}
@@ -99,7 +100,7 @@ class LocalGrappa:
 def local_grappa(
     kspace: NDArray[np.complex64],
     calibration: NDArray[np.complex64],
-    kernel: Sequence[int] = (5, 4),
+    kernel: Sequence[int] = (5, 0),
     regularization: float = 5e-4,
     *,
     sampled: Mask | None = None,

@@ -51,14 +51,15 @@ class GrappaWeights:
 def grappa_weights(
     calibration: Array,
     acceleration: int | tuple[int, int],
-    kernel: Sequence[int] = (5, 4),
+    kernel: Sequence[int] = (5, 0),
     regularization: float = 5e-4,
     shift: int = 0,
 ) -> GrappaWeights:
     """Fit weights to calibration lines without gaps. Shape (channel, ky, kx) or (channel, kz, ky, kx), k-space.
 
     `kernel` is how many samples along kx (odd), ky and, for volumes, kz (3 where it does not say) a missing sample is
-    made from; along ky and kz they are acquired lines. `regularization` is Tikhonov's, in units of the mean eigenvalue
+    made from; along ky and kz they are acquired lines, and 0 is for 4 lines that are up to 3 apart, 2 of others, whose
+    farther ones bring more noise than signal. `regularization` is Tikhonov's, in units of the mean eigenvalue
     of the normal equations. `shift` is how far along ky each acquired plane's lines lie from those of the one before.
 
     Raises:
@@ -69,6 +70,7 @@ def grappa_weights(
         lines = lines[:, None]
     steps = (acceleration, 1) if isinstance(acceleration, int) else acceleration
     n_kx, n_ky, n_kz = (*kernel, 3)[:3]
+    n_ky, n_kz = n_ky or (4 if steps[0] <= 3 else 2), n_kz or 3
     if lines.shape[1] == 1 and steps[1] == 1:
         n_kz = 1
     sources = _grid(around(n_kz, steps[1]), around(n_ky, steps[0]))
@@ -276,7 +278,7 @@ def grappa_lines(
 def grappa(
     kspace: Array,
     calibration: Array,
-    kernel: Sequence[int] = (5, 4),
+    kernel: Sequence[int] = (5, 0),
     regularization: float = 5e-4,
     *,
     sampled: NDArray[np.bool_] | None = None,

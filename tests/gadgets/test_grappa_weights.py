@@ -33,6 +33,16 @@ def test_missing_lines_of_a_consistent_k_space_are_found_exactly(step, first):
     np.testing.assert_array_equal(filled[:, sampled], kspace[:, sampled])
 
 
+@pytest.mark.parametrize(("step", "n_lines"), [(2, 4), (3, 4), (4, 2), (6, 2)])
+def test_lines_far_apart_are_made_from_the_two_nearest_unless_the_kernel_says_more(step, n_lines):
+    calibration = noise(3, 1, 40, 30)
+    for kernel, expected in (((3, 0), n_lines), ((3, 5), 5)):
+        weights = grappa_weights(calibration, step, kernel)
+        assert len(weights.shifts) == 1 + (step - 1) * expected
+    nearest = np.abs(grappa_weights(calibration, step, (3, 0)).shifts[1:, 1].reshape(step - 1, n_lines))
+    assert (np.sort(nearest, axis=1)[:, :2].sum(axis=1) == step).all()
+
+
 @pytest.mark.parametrize(("steps", "shift"), [((1, 2), 0), ((2, 1), 0), ((2, 2), 0), ((2, 2), 1)])
 def test_missing_lines_of_volumes_are_found_exactly(steps, shift):
     shape = (12, 20, 16)  # so that shifted lines go on regularly where k-space begins again
