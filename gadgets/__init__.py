@@ -14,6 +14,7 @@ from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .keep_channels import KeepChannels
+from .learned import LearnedReconstruction, RunModel
 from .line_compression import CompressLines
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
@@ -43,6 +44,7 @@ __all__ = [
     "Grappa",
     "InvertContrast",
     "KeepChannels",
+    "LearnedReconstruction",
     "MultiplyIntensity",
     "NoiseDeviation",
     "NumberSeries",
@@ -51,6 +53,7 @@ __all__ = [
     "Prewhiten",
     "RemoveOversampling",
     "Resize",
+    "RunModel",
     "ScaleIntensity",
     "Sense",
     "Spirit",

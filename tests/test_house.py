@@ -129,7 +129,7 @@ def test_every_gadget_and_parameter_says_what_it_is(gadget):
 def test_every_gadget_of_the_floor_is_given_out():
     """Whatever a file of the gadgets floor defines can be named in a chain."""
     defined = set()
-    for path in (ROOT / "gadgets").glob("*.py"):
+    for path in (ROOT / "gadgets").rglob("*.py"):
         module = importlib.import_module(module_name(path))
         defined |= {
             name

@@ -4,6 +4,8 @@ import copy
 
 import numpy as np
 import pytest
+import torch
+from tiny_networks import install_script, install_weights
 
 from echotrain import gadgets
 from echotrain.gadgets import Gadget, ToInteger
@@ -100,6 +102,17 @@ every_gadget = pytest.mark.parametrize("cls", STOCK, ids=lambda cls: cls.__name_
 gadgets_on_lines = pytest.mark.parametrize(
     "cls", [cls for cls in STOCK if Acquisitions in cls.accepts], ids=lambda cls: cls.__name__
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def networks(tmp_path_factory):
+    """What gadgets find that run networks, by the default values of their parameters."""
+    folder = tmp_path_factory.mktemp("models")
+    install_weights(folder, "tiny")
+    install_script(folder, "model", lambda x: x[:, :1].abs(), torch.ones(1, 6, 4, 4), takes="kspace", input="parts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECHOTRAIN_MODELS", str(folder))
+        yield
 
 
 def run(gadget, items):
