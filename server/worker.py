@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import io
+import multiprocessing
 import os
 import queue
 import signal
@@ -71,6 +72,7 @@ def worker_main(connection: Connection, settings: Settings) -> None:
     """Stand ready, run the one session that the front asks for, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
     os.setpgid(0, 0)  # so that processes that gadgets start end with this one
+    threading.Thread(target=_end_with_front, name="front", daemon=True).start()
     keep_freed_buffers()
     sys.setswitchinterval(0.0005)  # the two stages hand over often
     # Two stages share the cores, and torch's threads wait for one another by spinning.
@@ -298,6 +300,14 @@ class _Run:
                 self._connection.send_bytes(msgpack.packb(message))
             except OSError:
                 _end_without_front()
+
+
+def _end_with_front() -> None:
+    """End with the front, whatever the gadgets do: the next one may have another worker take up the session."""
+    front = multiprocessing.parent_process()
+    if front is not None:
+        front.join()
+        _end_without_front()
 
 
 def _end_without_front() -> None:
