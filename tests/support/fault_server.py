@@ -117,13 +117,18 @@ class FaultServer:
         (self.sessions / "ballast").unlink(missing_ok=True)
 
     def workers(self, session=""):
-        """Processes that print into a session's log, or into that of any: workers and what their gadgets started."""
-        found = []
-        for output in Path("/proc").glob("[0-9]*/fd/1"):
-            with contextlib.suppress(OSError):  # ended meanwhile
-                if output.readlink().is_relative_to(self.sessions / session):
-                    found.append(int(output.parts[2]))
-        return found
+        """The workers of a session, or of any."""
+        return workers_of(self.sessions / session)
+
+
+def workers_of(folder):
+    """Processes that print into a file under `folder`: the workers of its sessions, and what their gadgets started."""
+    found = []
+    for output in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if output.readlink().is_relative_to(folder):
+                found.append(int(output.parts[2]))
+    return found
 
 
 @contextlib.contextmanager
