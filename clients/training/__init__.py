@@ -1,0 +1,1 @@
+"""Training of networks for reconstruction: data, sampling, losses, metrics, and the loop."""

@@ -1,0 +1,148 @@
+"""The loop: examples in, weights out, with checkpoints, a log, pictures, and an end by steps or by time."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from echotrain.gadgets.learned.networks import Network
+from echotrain.mrd.errors import ParameterError, StorageError
+
+from . import checkpoints
+from .batches import Examples, Shown, examples
+from .checkpoints import Checkpoint
+from .losses import LOSSES
+from .plan import Plan
+from .validation import Report, validate
+
+LOG_EVERY = 10  # steps
+LAST_PART, LAST_RATE = 0.8, 0.1  # from this part of the training on, this part of the rate
+LOG = "log.jsonl"
+
+Watch = Callable[[int, dict[str, Any]], None]  # is told of each line of the log, with its step
+
+
+class Training:
+    """A training in a folder, from its beginning or from its checkpoint.
+
+    Raises:
+        EchotrainError: where data, network, device or checkpoint are not as they should be.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, resume: Checkpoint | None = None) -> None:
+        self.plan, self.folder = plan, folder
+        self._device = plan.where()
+        self._network = plan.network().to(self._device)
+        self._optimizer = torch.optim.Adam(self._network.parameters(), plan.rate)
+        self.source, self._judged = plan.sources()
+        self.step, self._minutes = 0, 0.0
+        self.ranges: dict[str, tuple[float, float]] = {}
+        if resume:
+            self._network.load_state_dict(resume.network)
+            self._optimizer.load_state_dict(resume.optimizer)
+            self.step, self._minutes, self.ranges = resume.step, resume.minutes, resume.ranges
+        self._loss = LOSSES[plan.loss]
+        self._began = time.monotonic() - 60 * self._minutes
+        self.report: Report = {}
+
+    @property
+    def network(self) -> Network:
+        """As it is now."""
+        return self._network
+
+    def run(self, watch: Watch) -> None:
+        """Train until the plan's steps are done or its minutes are over; validate at the end.
+
+        Raises:
+            ParameterError: where the loss is not finite any more.
+            StorageError: where log, checkpoint or pictures cannot be written.
+        """
+        data = Examples(self.source, self.plan.sampling(), self.plan.seed, one_coil=self.plan.single_coil)
+        first, stop = self.step * self.plan.batch, self.plan.steps * self.plan.batch
+        coming = examples(data, first, stop, self.plan.workers)
+        recent: list[float] = []
+        self._network.train()
+        while self._spent() < 1:
+            recent.append(self._advance([next(coming) for _ in range(self.plan.batch)]))
+            last = self._spent() >= 1
+            if last or self.step % LOG_EVERY == 0:
+                self._note({"loss": sum(recent) / len(recent), "rate": self._rate()}, watch)
+                recent = []
+            if last or self.step % self.plan.validate_every == 0:
+                self._judge(watch)
+                self._save()
+        if not self.report:  # it was over before it began
+            self._judge(watch)
+
+    def _advance(self, batch: list[Shown]) -> float:
+        """One step. Gives the loss before it."""
+        torch.manual_seed(self.plan.seed * 1_000_003 + self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate()
+        self._optimizer.zero_grad()
+        total = 0.0
+        for each in batch:
+            shown = each.to(self._device)
+            for name, values in shown.figures.items():
+                low, high = self.ranges.get(name, (math.inf, -math.inf))
+                self.ranges[name] = (min(low, *values), max(high, *values))
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed_precision(self._device)):
+                image = shown.image(self._network)
+            loss = self._loss(image, shown.truth, float(shown.truth.max())) / len(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise ParameterError(
+                f"the loss became {total} at step {self.step}; what was learnt up to the last checkpoint is in "
+                f"{self.folder}; start again with a lower --rate than {self.plan.rate:g}"
+            )
+        self._optimizer.step()
+        self.step += 1
+        return total
+
+    def _spent(self) -> float:
+        """The part of the steps or of the time that is over, whichever is more."""
+        time_spent = (time.monotonic() - self._began) / 60 / self.plan.minutes if self.plan.minutes else 0.0
+        return max(self.step / self.plan.steps, time_spent)
+
+    def _rate(self) -> float:
+        return self.plan.rate * (LAST_RATE if self._spent() >= LAST_PART else 1)
+
+    def _judge(self, watch: Watch) -> None:
+        pictures = self.folder / "pictures" / f"step{self.step:06d}"
+        self.report = validate(
+            self._network,
+            self._judged,
+            self.plan.validation_sampling(),
+            device=self._device,
+            one_coil=self.plan.single_coil,
+            pictures=pictures,
+        )
+        self._note({"validation": self.report}, watch)
+
+    def _save(self) -> None:
+        minutes = (time.monotonic() - self._began) / 60
+        network, optimizer = self._network.state_dict(), self._optimizer.state_dict()
+        checkpoints.save(
+            self.folder, Checkpoint(self.step, self.plan.plain(), network, optimizer, self.ranges, minutes)
+        )
+
+    def _note(self, values: dict[str, Any], watch: Watch) -> None:
+        minutes = round((time.monotonic() - self._began) / 60, 3)
+        try:
+            with (self.folder / LOG).open("a") as log:
+                log.write(json.dumps({"step": self.step, "minutes": minutes, **values}) + "\n")
+        except OSError as reason:
+            raise StorageError(f"{self.folder / LOG} cannot be written: {reason}") from reason
+        watch(self.step, values)
+
+
+def mixed_precision(device: torch.device) -> bool:
+    """Whether convolutions in 16 bits gain time on the device; transforms stay in 32."""
+    return device.type == "cuda"
