@@ -213,6 +213,9 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", parents=[common], help="make a scan of a phantom")
     importlib.import_module(f"{__package__}.commands.simulate").add_options(simulate)
 
+    train = commands.add_parser("train", parents=[common], help="train a network for reconstruction")
+    importlib.import_module(f"{__package__}.commands.train").add_options(train)
+
     configs = commands.add_parser("configs", parents=[common, places], help="list configurations, or show one")
     configs.add_argument("name", nargs="?")
     gadgets = commands.add_parser("gadgets", parents=[common, places], help="list gadgets, or show one's parameters")
