@@ -100,6 +100,9 @@ def test_a_head_holds_its_dark_parts():
     image[8:30, 10:36] = 1
     image[15:20, 18:25] = 0
     found = head_of(image)
-    assert found[9:29, 9:35].all()
-    assert not found[image == 0][~scipy.ndimage.binary_fill_holes(image > 0)[image == 0]].any()
+    assert found[9:29, 11:35].all()  # corners may be rounded
+    assert not found[:8].any()
+    assert not found[30:].any()
+    assert not found[:, :10].any()
+    assert not found[:, 36:].any()
     assert head_of(np.zeros((9, 8), np.float32)).all()
