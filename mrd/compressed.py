@@ -24,8 +24,12 @@ Uncompress = Callable[[bytes, int, int], NDArray[np.complex64]]
 
 def payload_limit(n_channels: int, n_samples: int) -> int:
     """Bytes that no compressed payload of so many samples exceeds, whatever the method."""
-    n_blocks = math.ceil(n_channels / 4) * math.ceil(n_samples / 2)
-    return _ZFP_OPENING_BYTES + _ZFP_BLOCK_BYTES * n_blocks
+    return _ZFP_OPENING_BYTES + _ZFP_BLOCK_BYTES * _zfp_blocks(n_channels, n_samples)
+
+
+def _zfp_blocks(n_channels: int, n_samples: int) -> int:
+    """Of 4 by 4 values, of which each takes a bit at least."""
+    return math.ceil(n_channels / 4) * math.ceil(n_samples / 2)
 
 
 def method(flags: int) -> Uncompress:
@@ -49,9 +53,11 @@ def _zfp(payload: bytes, n_channels: int, n_samples: int) -> NDArray[np.complex6
         raise StreamError(
             "an acquisition is compressed by ZFP, which needs the package zfpy: pip install zfpy; or send uncompressed"
         ) from error
-    # ZFP reads on where a payload ends too early: there must be zeros and not the memory of others.
-    padded = payload.ljust(payload_limit(n_channels, n_samples), b"\0")
     try:
+        if 8 * len(payload) < _zfp_blocks(n_channels, n_samples):  # before memory is taken for a line so long
+            raise ValueError(f"{len(payload)} bytes are less than a bit for each block")
+        # ZFP reads on where a payload ends too early: there must be zeros and not the memory of others.
+        padded = payload.ljust(payload_limit(n_channels, n_samples), b"\0")
         header = zfpy.header(padded)
         shape = tuple(header[axis] for axis in ("nx", "ny", "nz", "nw"))
         if shape != (2 * n_samples, n_channels, 0, 0) or header["type"] is not np.float32:
@@ -84,7 +90,8 @@ def _nhlbi(payload: bytes, n_channels: int, n_samples: int) -> NDArray[np.comple
         bits = np.unpackbits(packed[start * width // 8 :], count=len(block) * width, bitorder="little")
         # The highest bit is the sign.
         signed = np.pad(bits.reshape(-1, width), ((0, 0), (0, 32 - width)), mode="edge")
-        block[:] = np.packbits(signed, axis=1, bitorder="little").view("<i4")[:, 0] / scale
+        with np.errstate(over="ignore"):  # infinite samples come uncompressed as well
+            block[:] = np.packbits(signed, axis=1, bitorder="little").view("<i4")[:, 0] / scale
     return values.reshape(n_channels, 2 * n_samples).view(np.complex64)
 
 

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, StorageError, nearest
+from .errors import DataError, EchotrainError, StorageError, nearest
 from .records import ACQUISITION_HEADER, WAVEFORM_HEADER
 
 _FLOATS = h5py.vlen_dtype(np.dtype("<f4"))
@@ -66,8 +66,19 @@ def open_file(path: Path) -> Iterator[h5py.File]:
         with path.open("rb") as plain:
             opening = plain.read(8)
         raise StorageError(f"{path} is not an HDF5 file: it begins with {opening!r}")
-    with file, storage_errors(path, "read"):
+    with _damage(path), file:
         yield file
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Whatever is raised while `path` is read as StorageError, but for errors of ours: a bit that turned fails any way."""
+    try:
+        yield
+    except EchotrainError:
+        raise
+    except Exception as reason:
+        raise StorageError(f"{path} cannot be read, so may be damaged: {type(reason).__name__}: {reason}") from reason
 
 
 @contextmanager

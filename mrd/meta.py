@@ -39,4 +39,4 @@ def meta_xml(meta: Meta) -> bytes:
         for single in value if isinstance(value, list) else [value]:
             ElementTree.SubElement(element, "value").text = _NOT_IN_XML.sub("\ufffd", str(single))
     xml: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return xml
+    return xml.replace(b"\r", b"&#13;")  # which a parser would take for the end of a line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
@@ -81,7 +82,7 @@ class SessionFolder:
                 **found,
                 **{name: found[name] for name in ("config", "parameters", "label")},
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise SessionError(f"session {self.id} cannot be read: {error}") from error
 
     def write_event(self, event: str, **details: Any) -> None:
@@ -92,7 +93,9 @@ class SessionFolder:
         log_event(self.id, event, {**details, **self._duration(event)})
         line = json.dumps({"time": time.time(), "event": event, **details}).encode() + b"\n"
         try:
-            with (self.path / "events.jsonl").open("ab", buffering=0) as file:
+            with (self.path / "events.jsonl").open("a+b", buffering=0) as file:
+                if os.pread(file.fileno(), 1, max(0, file.seek(0, os.SEEK_END) - 1)) not in (b"", b"\n"):
+                    line = b"\n" + line  # after one that was cut off
                 if (written := file.write(line)) < len(line):
                     file.truncate(file.tell() - written)
         except OSError:
@@ -112,10 +115,10 @@ class SessionFolder:
         """What happened, first to last; a line that was cut off or damaged, as on a full disk, is left out."""
         path = self.path / "events.jsonl"
         for line in path.read_bytes().splitlines() if path.exists() else ():
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict) and event.keys() >= {"event", "time"}:
-                    yield event
+            with contextlib.suppress(ValueError, RecursionError, OverflowError):
+                match json.loads(line):
+                    case {"event": str(), "time": float() | int() as when} as event if math.isfinite(when):
+                        yield event
 
     def claim(self, file: int) -> None:
         """Keep other processes from running this session, by its open input log, until that is closed or let go of.

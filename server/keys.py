@@ -183,7 +183,7 @@ def _read(path: Path) -> tuple[bytes, bytes]:
         raise ConfigError(f"there is no key {path}; make the server's with `echotrain keys new`")
     try:
         public, secret = zmq.auth.load_certificate(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:  # the last for a line with a name alone
         raise ConfigError(f"{path} is no file of a key: {error}") from error
     for key in (public, secret or public):
         if len(key) != _KEY_CHARACTERS or not key.isascii():

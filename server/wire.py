@@ -15,6 +15,7 @@ from echotrain.mrd.errors import EchotrainError, ProtocolError
 
 PROTOCOL_VERSION = 1
 DEFAULT_ADDRESS = "tcp://127.0.0.1:9010"
+MAX_LIST = 1000  # entries of a list in an envelope; room for so many is made before they are there
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def unpack(envelope: bytes | memoryview) -> Message:
         ProtocolError: where it is not a message of this protocol.
     """
     try:
-        fields = msgpack.unpackb(envelope)
+        fields = msgpack.unpackb(envelope, max_array_len=MAX_LIST)
         cls = _CLASSES[fields.pop("type")]
     except Exception as error:
         raise ProtocolError("an envelope is no message of Echotrain's protocol, a msgpack map with a type") from error
