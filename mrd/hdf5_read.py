@@ -73,6 +73,8 @@ def _rows(group: h5py.Group, name: str, wanted: np.dtype) -> h5py.Dataset:
         raise DataError(f"{where} is missing; the group holds {', '.join(group) or 'nothing'}")
     if _outline(rows.dtype) != _outline(wanted) or rows.ndim != 1:
         raise DataError(f"{where} is not laid out as ISMRMRD lays it out, but as {rows.dtype} {rows.shape}")
+    if rows.chunks and len(rows) > rows.chunks[0] * rows.id.get_num_chunks():
+        raise DataError(f"{where} says that it has {len(rows)} rows, but does not hold them; the file is damaged")
     return rows
 
 
