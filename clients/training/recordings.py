@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from echotrain.gadgets import CollectKSpace, Gadget, PadAsymmetricEcho, Prewhiten, RemoveOversampling
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
-from echotrain.mrd import KSpace, parse_header, read_header, read_items
+from echotrain.mrd import Acquisitions, Header, KSpace, parse_header, read_header, read_items
 from echotrain.mrd.errors import DataError
 from echotrain.mrd.hdf5 import open_file
 
-from ..recon import reconstruct
 from .examples import Example, centre_crop, root_sum_of_squares
 from .metrics import head_of
 
 # What a chain does to lines before a network sees them.
-CHAIN = """<chain name="training">
-  <gadget name="Prewhiten"/> <gadget name="PadAsymmetricEcho"/> <gadget name="RemoveOversampling"/>
-  <gadget name="CollectKSpace"/>
-</chain>"""
+BEFORE = (Prewhiten, PadAsymmetricEcho, RemoveOversampling, CollectKSpace)
 HELD_OUT = 10  # one volume of as many, and at least one, is kept for validation
 
 
@@ -158,7 +155,10 @@ def _scanned(path: Path) -> list[Volume]:
         DataError: where lines were left out, or there are none.
     """
     slices: dict[tuple[int, ...], list[NDArray[np.complex64]]] = {}
-    for item in reconstruct(read_items(path, waveforms=False), read_header(path), CHAIN):
+    items: Iterable[Any] = read_items(path, waveforms=False)
+    for kind in BEFORE:
+        items = _through(kind(), parse_header(read_header(path)), items)
+    for item in items:
         for unit in item.units() if isinstance(item, KSpace) else ():
             taken, all_lines = int(unit.sampled.sum()), unit.sampled.size
             if taken < all_lines:
@@ -170,3 +170,20 @@ def _scanned(path: Path) -> list[Volume]:
     if not slices:
         raise DataError(f"{path} has no lines of an image")
     return [ScannedVolume(found, str(path)) for found in slices.values()]
+
+
+def _through(gadget: Gadget[Any, Any], header: Header, items: Iterable[Any]) -> Iterator[Any]:
+    """What a gadget gives, and what it does not take; words that it has for a client are no concern here."""
+    gadget.start(header)
+    for item in items:
+        if isinstance(item, gadget.accepts):
+            yield from _several(gadget.process(item))
+        else:
+            yield item
+    yield from _several(gadget.finish())
+
+
+def _several(given: Any) -> Iterable[Any]:
+    if given is None:
+        return ()
+    return given if isinstance(given, Iterable) and not isinstance(given, Acquisitions) else (given,)

@@ -18,6 +18,7 @@ from .tissues import Tissues
 
 FINE = 2  # the object is drawn on a grid this much finer, so that pixels are partial volumes and edges ring
 LEAST_MATRIX = 16
+LEAST_HEAD = 0.05  # of the picture
 NOISE = (0.002, 0.05)
 READOUT_BY_T2_STAR = (0.02, 0.5)  # duration of a readout, in units of T2*
 
@@ -55,6 +56,8 @@ class Synthetic:
         shape = tuple(int(n) for n in random.integers(self.matrix[0], self.matrix[1] + 1, 2))
         fine = (FINE * shape[0], FINE * shape[1])
         part = draw_slice(random, self.tissues, fine)
+        while part.head.mean() < LEAST_HEAD:  # a plane that was bent past the head
+            part = draw_slice(random, self.tissues, fine)
         n_channels = int(random.integers(self.channels[0], self.channels[1] + 1))
         maps = draw_array(random, n_channels, part.middle_mm, part.axes_mm, fine)
         kspace = centre_crop(centred_fft(maps * part.image, (-2, -1)), shape) / np.float32(FINE)
