@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from echotrain.mrd.errors import ConfigError, nearest
+from echotrain.mrd.errors import ConfigError
 
 VARIABLE = "ECHOTRAIN_MODELS"
 """Of the environment: folders of the operator's own weights and models, parted as those of PATH are."""
@@ -39,6 +39,8 @@ def find_file(kind: str, name: str, files: Mapping[str, Path]) -> Path:
         ConfigError: where there is none, with the names that are known.
     """
     if name not in files:
-        known = nearest(name, files) or f"no {kind} are installed"
-        raise ConfigError(f"there are no {kind} {name!r}; {known}; {kind} are files in the folders of {VARIABLE}")
+        raise ConfigError(
+            f"no {kind} are called {name!r}; installed: {', '.join(sorted(files)) or 'none'}; files of {kind} go "
+            f"into a folder that {VARIABLE} names on the server"
+        )
     return files[name]
