@@ -247,6 +247,6 @@ def test_a_pipe_gives_images_of_a_scan_with_noise_lines_and_keeps_no_noise(measu
     records = [HeaderText(measured.header), *measured.all, Close()]
     command = [sys.executable, "-m", "echotrain.clients.main", "pipe", "--config", "fft"]
     stream = b"".join(bytes(encode(record)) for record in records)
-    ended = subprocess.run(command, input=stream, capture_output=True, timeout=50, check=True)
+    ended = subprocess.run(command, input=stream, capture_output=True, timeout=300, check=True)
     kinds = {type(item) for item in Decoder().feed(ended.stdout)}
     assert kinds == {HeaderText, Text, Image, Close}

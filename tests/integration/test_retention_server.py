@@ -156,7 +156,7 @@ def test_a_native_client_that_falls_silent_is_told_and_given_what_its_lines_make
 def test_a_log_that_cannot_be_written_is_one_line_and_no_server(tmp_path):
     command = [sys.executable, "-m", "echotrain.clients.main", "serve", "--bind", "tcp://127.0.0.1:*", "--mrd", "off"]
     options = ["--sessions", str(tmp_path), "--log", str(tmp_path / "none" / "log")]
-    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=50, check=False)
+    ended = subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert "none/log" in line

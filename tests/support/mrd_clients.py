@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import ismrmrd
 import numpy as np
 
-SECONDS = 30.0  # that a client waits for the server to take or send something
+SECONDS = 120.0  # that a client waits for the server to take or send something
 
 CONFIG_NAME, CONFIG_TEXT, HEADER, CLOSE, TEXT, QUERY, RESPONSE = range(1, 8)
 ACQUISITION, DICOM, DEPENDENCY, IMAGE, WAVEFORM = 1008, 1018, 1019, 1022, 1026
