@@ -76,7 +76,6 @@ class Training:
                 recent = []
             if last or self.step % self.plan.validate_every == 0:
                 self._judge(watch)
-                self._save()
         if not self.report:  # it was over before it began
             self._judge(watch)
 
@@ -115,6 +114,7 @@ class Training:
         return self.plan.rate * (LAST_RATE if self._spent() >= LAST_PART else 1)
 
     def _judge(self, watch: Watch) -> None:
+        """Validate, and keep what there is."""
         pictures = self.folder / "pictures" / f"step{self.step:06d}"
         self.report = validate(
             self._network,
@@ -125,6 +125,7 @@ class Training:
             pictures=pictures,
         )
         self._note({"validation": self.report}, watch)
+        self._save()
 
     def _save(self) -> None:
         minutes = (time.monotonic() - self._began) / 60
