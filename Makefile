@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-slow faults bench check clean
+.PHONY: demo test test-slow faults fuzz bench check clean
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py demo
@@ -16,6 +16,10 @@ test-slow: $(STAMP)
 
 faults: $(STAMP)
 	$(BIN)/python tests/faults/run.py --faults 500 --seed 1 --write
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzzing/run.py --inputs 10000000 --seed 1
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
