@@ -26,6 +26,9 @@ from echotrain.mrd import HeaderText, encode
 settings.register_profile("echotrain", deadline=None, derandomize=True)
 settings.load_profile("echotrain")
 
+# More threads of torch wait for one another by spinning, for very long where other programs take the cores.
+torch.set_num_threads(1)
+
 ROOT = Path(__file__).parents[1]
 TEST_GADGETS = ROOT / "tests" / "integration" / "gadgets_for_tests"
 START_SECONDS = 300  # for a server on a busy machine
