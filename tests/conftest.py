@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 import zmq
 import zmq.utils.garbage
 from hypothesis import settings
