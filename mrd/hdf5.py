@@ -72,7 +72,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Whatever is raised while `path` is read as StorageError, but for errors of ours: a bit that turned fails any way."""
+    """What reading `path` raises, errors of ours aside, as StorageError: a bit that turned can raise anything."""
     try:
         yield
     except EchotrainError:

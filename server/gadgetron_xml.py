@@ -31,6 +31,8 @@ _LOCAL = {  # parts that Gadgetron spreads over threads or machines: the childre
     "puredistributed": ("readers", "writers", "purestream"),
     "parallelprocess": ("purestream",),
 }
+_REFERENCES = 100  # that one after another lead to a value
+_HINTS = 20  # problems after which the nearest names are no longer looked for, which takes long where there are many
 _EXTERNAL = "lines, waveforms and images are given to other programs"
 
 
@@ -135,19 +137,22 @@ class _Parser:
         name, value = ((text or "").strip() for text in found)
         return name, value
 
-    def _resolved(self, value: str, seen: tuple[str, ...] = ()) -> str:
+    def _resolved(self, value: str) -> str:
         """The value of the property that a value with @ refers to, or the value itself."""
-        if "@" not in value:
-            return value
-        if value in self._properties and value not in seen:
-            return self._resolved(self._properties[value], (*seen, value))
-        why = (
-            "leads back to itself"
-            if value in seen
-            else f"is no property of a gadget; {nearest(value, self._properties)}"
-        )
-        self._reading.problems.append(f"the reference {value!r} {why}")
-        return ""
+        problems, seen = self._reading.problems, set()
+        while "@" in value:
+            why = ""
+            if value in seen or len(seen) == _REFERENCES:
+                why = "leads back to itself" if value in seen else f"leads through more than {_REFERENCES} others"
+            elif value not in self._properties:
+                hint = nearest(value, self._properties) if len(problems) < _HINTS else ""
+                why = f"is no property of a gadget; {hint}"
+            if why:
+                problems.append(f"the reference {value!r} {why}")
+                return ""
+            seen.add(value)
+            value = self._properties[value]
+        return value
 
     def _parallel(self, element: Element) -> list[Node | Part]:
         self._only(element, "branch", "stream", "merge")
