@@ -25,7 +25,7 @@ def enough_memory(network: str, shape: Sequence[int]) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and "tried to allocate" not in str(error).lower():
             raise
         raise DataError(
             f"memory does not suffice for {network} on data of the shape {' x '.join(map(str, shape))}; take a smaller "

@@ -22,9 +22,10 @@ RESIDUAL = (0.0, 5.0)
 
 def n_centre_lines(sampled: NDArray[np.bool_]) -> int:
     """How many lines around the centre were acquired without gaps, as `centre_lines` counts them. Shape (ky,)."""
-    missing = np.flatnonzero(~sampled) - len(sampled) // 2
-    below = int(-missing[missing < 0].max(initial=-len(sampled) // 2 - 1)) - 1
-    above = int(missing[missing >= 0].min(initial=len(sampled) - len(sampled) // 2))
+    centre = len(sampled) // 2
+    missing = np.flatnonzero(~sampled)
+    below = centre - int(missing[missing < centre].max(initial=-1)) - 1
+    above = int(missing[missing >= centre].min(initial=len(sampled))) - centre
     return max(0, 2 * min(below, above), 2 * min(below, above - 1) + 1)
 
 

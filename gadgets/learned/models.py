@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ CHOICES = {
     "output": ("magnitude", "parts", "complex"),
     "normalise": ("none", "maximum", "deviation"),
 }
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # of onnxruntime, which has one of a cloud as well
 SIZES = ("channel", "y", "x")
 
 
@@ -112,18 +114,20 @@ def _torch_script(path: Path, _: ModelDescription) -> Callable[[Tensor], Tensor]
 
 
 def _onnx(path: Path, description: ModelDescription) -> Callable[[Tensor], Tensor]:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it tells its makers of each model, from its import on
     try:
         import onnxruntime
     except ImportError as error:
         raise ConfigError(f"{path.name} needs onnxruntime; install echotrain[onnx]") from error
     if description.input == "complex":
         raise ConfigError(f"{path.name}: ONNX knows no complex input; describe it as parts")
+    available = onnxruntime.get_available_providers()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         # From memory, so that it cannot name other files to be read.
         session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=onnxruntime.get_available_providers()
+            path.read_bytes(), options, providers=[name for name in PROVIDERS if name in available]
         )
         (given,) = session.get_inputs()
     except Exception as error:  # onnxruntime has no common class of errors
