@@ -64,7 +64,7 @@ def test_lines_in_a_poisson_pattern_give_the_same_brain_by_every_method(poisson)
     sparse_spirit = image_by(Spirit(kernel="1 6 6", neighbours="1 5 5", sparsity=0.003, iterations=40), poisson)
     transform = FourierTransform()
     transform.start(header)
-    (folded,) = transform.process(kspace)
+    (folded,) = (item for item in transform.process(kspace) if isinstance(item, Image))  # beside words on the gaps
     assert relative(np.linalg.norm(folded.data[..., 0], axis=0), sparse_sense) > 0.15
     for other in (sense, spirit, sparse_spirit):
         assert relative(other, sparse_sense) < 0.08
