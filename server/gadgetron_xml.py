@@ -139,7 +139,8 @@ class _Parser:
 
     def _resolved(self, value: str) -> str:
         """The value of the property that a value with @ refers to, or the value itself."""
-        problems, seen = self._reading.problems, set()
+        problems = self._reading.problems
+        seen: set[str] = set()
         while "@" in value:
             why = ""
             if value in seen or len(seen) == _REFERENCES:

@@ -21,6 +21,8 @@ from fuzz_mutations import MAX_BYTES
 
 FOUND = Path(__file__).with_name("found")
 """Inputs that broke something once, in a folder for each decoder: always run, and mutated."""
+CORPUS = Path(__file__).with_name("corpus")
+"""Inputs that reach code which others do not, likewise."""
 
 CPU_SECONDS = 8.0  # for an input, after which it hangs; of the processor, so that a busy machine breaks nothing
 MEMORY = 8 << 20  # what an input of any size may take [bytes]
@@ -62,7 +64,7 @@ class _Board:
 
 def inputs_of(name: str) -> list[bytes]:
     """The seeds of a decoder and its inputs in the repository."""
-    kept = sorted((FOUND / name).iterdir()) if (FOUND / name).is_dir() else []
+    kept = sorted(path for folder in (FOUND, CORPUS) if (folder / name).is_dir() for path in (folder / name).iterdir())
     return DECODERS[name].seeds() + [read_input(path) for path in kept]
 
 
