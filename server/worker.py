@@ -8,6 +8,7 @@ waits in the log.
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import io
 import multiprocessing
 import os
@@ -45,7 +46,7 @@ from echotrain.mrd.errors import EchotrainError, StreamError
 
 from .allocator import keep_freed_buffers
 from .chain import lines_left_out
-from .chain_graph import IMAGES, LINES, Place
+from .chain_graph import Place
 from .chain_xml import chain_xml
 from .folder import SessionFolder, no_room
 from .information import answered
@@ -54,7 +55,7 @@ from .memory import end_before_others, is_memory_error, limit_own_memory
 from .noise_store import noise_store
 from .output_log import OutputLog
 from .prepare import prepare_chain
-from .running import RunningMarks
+from .running import IMAGES, LINES, RunningMarks
 from .session_noise import SessionNoise
 from .settings import Settings
 from .watchdog import DUMP
@@ -72,7 +73,7 @@ def worker_main(connection: Connection, settings: Settings) -> None:
     """Stand ready, run the one session that the front asks for, and end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to stop
     os.setpgid(0, 0)  # so that processes that gadgets start end with this one
-    threading.Thread(target=_end_with_front, name="front", daemon=True).start()
+    _end_with_front()
     keep_freed_buffers()
     sys.setswitchinterval(0.0005)  # the two stages hand over often
     # Two stages share the cores, and torch's threads wait for one another by spinning.
@@ -303,11 +304,17 @@ class _Run:
 
 
 def _end_with_front() -> None:
-    """End with the front, whatever the gadgets do: the next one may have another worker take up the session."""
+    """Have the system end this process with the front: the next one may have another worker take up the session.
+
+    No thread of ours could do so while a gadget keeps the interpreter to itself.
+    """
     front = multiprocessing.parent_process()
     if front is not None:
-        front.join()
-        _end_without_front()
+        fcntl.fcntl(front.sentinel, fcntl.F_SETOWN, -os.getpid())  # its group
+        fcntl.fcntl(front.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(front.sentinel, fcntl.F_SETFL, os.O_ASYNC)  # from now on, when the front's end of the pipe goes
+        if not front.is_alive():
+            _end_without_front()
 
 
 def _end_without_front() -> None:

@@ -10,14 +10,14 @@ from echotrain.server.running import read_marks
 
 pytestmark = pytest.mark.usefixtures("bounded")
 
-LOOP = '<chain><gadget name="Stumble" how="loop"/><gadget name="Count"/></chain>'
 
-
-def test_a_worker_in_an_endless_loop_ends_with_a_server_that_is_killed(running_server, tmp_path, small_scan):
+@pytest.mark.parametrize("how", ["loop", "grip"])
+def test_a_worker_that_hangs_ends_with_a_server_that_is_killed(running_server, tmp_path, small_scan, how):
+    chain = f'<chain><gadget name="Stumble" how="{how}"/><gadget name="Count"/></chain>'
     scan = small_scan()
     with (
         running_server(tmp_path) as server,
-        open_scan(LOOP, scan.header, server=server.address, timeout=1, reconnect=0) as opened,
+        open_scan(chain, scan.header, server=server.address, timeout=1, reconnect=0) as opened,
     ):
         folder = find_session(server.sessions, opened.session)
         opened.send(scan.batches[0])

@@ -1,5 +1,6 @@
 """Gadgets that go wrong on purpose, or show what reached them."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,9 @@ from echotrain.mrd import Acquisitions, Header, Image, Text
 class Stumble(Gadget[Acquisitions, Acquisitions]):
     """Pass lines on, and go wrong after some of them."""
 
-    how: Literal["raise", "segfault", "sys_exit", "os_exit", "orphan", "loop"] = parameter("raise", "In which way.")
+    how: Literal["raise", "segfault", "sys_exit", "os_exit", "orphan", "loop", "grip"] = parameter(
+        "raise", "In which way."
+    )
     after: int = parameter(0, "Lines that go well.")
     at_start: bool = parameter(False, "Whether to go wrong before any line.")
 
@@ -49,6 +52,8 @@ class Stumble(Gadget[Acquisitions, Acquisitions]):
             case "loop":
                 while True:
                     time.sleep(0.01)
+            case "grip":
+                ctypes.PyDLL(None).sleep(1000)  # which keeps the interpreter from every other thread
 
 
 class Elsewhere(Gadget[Acquisitions, Text]):
