@@ -49,7 +49,7 @@ class Sampling:
         """The lines that are taken. Shape (ky,).
 
         Raises:
-            ParameterError: where the centre alone has more lines than the acceleration leaves.
+            ParameterError: where the centre has no line, or alone has more than the acceleration leaves.
 
         References:
             Zbontar et al., fastMRI: an open dataset and benchmarks for accelerated MRI, arXiv:1811.08839.
@@ -62,6 +62,10 @@ class Sampling:
         else:
             fraction, acceleration = random.choice(self.centre_fractions), random.choice(self.accelerations)
         n_centre = round(n_lines * float(fraction))
+        if n_centre < 1:
+            raise ParameterError(
+                f"{float(fraction):g} of {n_lines} lines is none at the centre; take a greater fraction"
+            )
         if self.rule != "equispaced" and n_centre * acceleration >= n_lines > n_centre and acceleration > 1:
             raise ParameterError(
                 f"{n_centre} of {n_lines} lines at the centre leave none to take elsewhere at acceleration "

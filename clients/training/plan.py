@@ -85,7 +85,7 @@ class Plan:
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name}={getattr(self, name)} must be 1 or more")
         for name in ("minutes", "seed", "workers"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise ParameterError(f"{name}={getattr(self, name)} must be 0 or more")
         if not 0 < self.rate < float("inf"):
             raise ParameterError(f"rate={self.rate} must be above 0")

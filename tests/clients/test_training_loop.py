@@ -165,6 +165,7 @@ def test_a_folder_with_a_training_is_not_written_over(train):
         (["--mask", "spiral"], "no sampling 'spiral'"),
         (["--steps", 0], "steps=0 must be 1 or more"),
         (["--rate", "nan"], "rate=nan must be above 0"),
+        (["--minutes", "nan"], "minutes=nan must be 0 or more"),
         (["--device", "quantum"], "device 'quantum' cannot be had"),
         (["--set", "depth=3"], "no parameter 'depth'"),
         (["--data", "nowhere"], "no file nowhere"),

@@ -85,6 +85,11 @@ def test_what_makes_no_mask_is_refused(values, words):
         Sampling(**values)
 
 
+def test_a_centre_without_a_line_is_refused():
+    with pytest.raises(ParameterError, match="greater fraction"):
+        Sampling("equispaced", (4,), (0.01,)).mask(40, 1)
+
+
 @pytest.mark.parametrize("rule", ["equispaced_fraction", "random", "variable_density"])
 def test_a_centre_that_takes_all_lines_there_are_is_refused(rule):
     with pytest.raises(ParameterError, match="smaller centre fraction"):
