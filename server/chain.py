@@ -10,10 +10,11 @@ from echotrain.mrd import Acquisitions, Header, Text
 from echotrain.mrd.errors import ConfigError, EchotrainError, GadgetError
 
 from .chain_fit import check_fit
-from .chain_graph import IMAGES, LINES, AnyGadget, Graph, Parts, Place, all_gadgets, paths
+from .chain_graph import AnyGadget, Graph, Parts, Place, all_gadgets, paths
 from .chain_xml import ChainDescription, Parallel, Part
 from .information import answered
 from .registry import Registry
+from .running import IMAGES, LINES
 
 _CAUGHT = (Exception, SystemExit)  # a gadget that calls `sys.exit` must not end us without a word
 

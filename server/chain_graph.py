@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 from echotrain.gadgets.gadget import Gadget
 from echotrain.mrd import Acquisitions, Image, Waveforms
 
+from .running import IMAGES, LINES
+
 AnyGadget = Gadget[Any, Any]
 Parts: TypeAlias = "Sequence[AnyGadget | Mapping[str, Parts]]"
 """Gadgets in a row; a mapping among them is a parallel part: its branches by name, which may be empty."""
-
-LINES, IMAGES = 0, 1
-"""The stages of a chain: gadgets on lines with only such before them, and all others."""
 
 
 @dataclass(eq=False, slots=True)

@@ -7,10 +7,11 @@ import struct
 import threading
 from typing import NamedTuple
 
-from .chain_graph import IMAGES, LINES
 from .folder import SessionFolder
 
-STAGES = (LINES, IMAGES)
+STAGES = LINES, IMAGES = 0, 1
+"""The stages of a chain: gadgets on lines with only such before them, and all others."""
+
 _MARKS = struct.Struct("=qqq")
 
 

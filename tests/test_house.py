@@ -103,6 +103,13 @@ def test_nothing_is_imported_under_a_bare_name():
     assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr
 
 
+def test_the_front_does_without_the_numerical_libraries():
+    """They would take hundreds of megabytes, and seconds of its start."""
+    code = "import echotrain.clients.commands.serve, sys; print([n for n in ('torch', 'scipy') if n in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=True)
+    assert ended.stdout.strip() == "[]"
+
+
 def test_no_test_imports_a_floor_under_a_bare_name():
     assert [name for name in FLOORS if name in sys.modules] == []
 

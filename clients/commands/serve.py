@@ -9,7 +9,6 @@ import signal
 from dataclasses import replace
 
 from echotrain.server.allocator import keep_freed_buffers
-from echotrain.server.configs import find_config
 from echotrain.server.front import Front
 
 from ..serve_options import settings_of
@@ -47,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
     if options.memory is not None:
         settings = replace(settings, memory=round(1e9 * options.memory))
     if settings.fallback:
+        from echotrain.server.configs import find_config  # brings in torch, which the front does without
+
         find_config(settings.fallback, settings.config_folders)  # so that a wrong one is told now
     keep_freed_buffers()
     front = Front(settings)

@@ -4,9 +4,8 @@ import pytest
 from fault_server import wait_until, workers_of
 
 from echotrain.clients.client import open_scan
-from echotrain.server.chain_graph import LINES
 from echotrain.server.folder import find_session
-from echotrain.server.running import read_marks
+from echotrain.server.running import LINES, read_marks
 
 pytestmark = pytest.mark.usefixtures("bounded")
 

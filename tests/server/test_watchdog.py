@@ -9,10 +9,9 @@ from dataclasses import replace
 import pytest
 
 from echotrain.server import memory, watchdog
-from echotrain.server.chain_graph import IMAGES, LINES
 from echotrain.server.folder import create_session
 from echotrain.server.memory import default_bound, group_memory, is_memory_error
-from echotrain.server.running import RunningMarks, read_marks
+from echotrain.server.running import IMAGES, LINES, RunningMarks, read_marks
 from echotrain.server.settings import Settings
 from echotrain.server.watchdog import Watchdog
 
