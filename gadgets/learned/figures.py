@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .networks import Reconstruction
 from .networks.encoding import along_lines, expand
-from .weights import ModelCard
+from .weights import MEASURED, ModelCard
 
 LEAST_MEDIAN = 0.3
 """Of the squares of samples: noise of unit variance alone has ln 2, and signal only adds to it."""
@@ -65,7 +65,7 @@ def outside(card: ModelCard, figures: Mapping[str, tuple[float, ...]]) -> dict[s
     """Figures beyond the ranges of a card, by name, in words."""
     ranges = {"residual": RESIDUAL, **card.ranges}
     return {
-        name: f"{name} {' x '.join(f'{value:.3g}' for value in values)} (trained for {low:.3g} to {high:.3g})"
+        name: f"{MEASURED[name]} {' x '.join(f'{value:.3g}' for value in values)}, not {low:.3g} to {high:.3g}"
         for name, values in figures.items()
         for low, high in [ranges.get(name, (-np.inf, np.inf))]
         if not all(low <= value <= high for value in values)

@@ -93,7 +93,7 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
             beyond = outside(weights.card, figures)
             for name, words in beyond.items():
                 yield from self._tell(
-                    name, f"{words} is not what weights {weights.name} are for; rely on no detail of such images alone"
+                    name, f"{words}, as weights {weights.name} are for; rely on no detail of such images alone"
                 )
             meta: Meta = {"EchotrainModel": weights.name, "EchotrainWeights": weights.sha256}
             if "residual" in figures:

@@ -22,8 +22,15 @@ from .networks import Network, build
 SUFFIX = ".safetensors"
 CARD = "card"  # the name in the file's metadata
 
-MEASURED = ("acceleration", "matrix", "channels", "centre", "noise", "residual")
-"""What a range of a card may be of; `scan_figures` and `line_residual` say how each is measured."""
+MEASURED = {
+    "acceleration": "acceleration",
+    "matrix": "matrix",
+    "channels": "channels",
+    "centre": "lines at the centre",
+    "noise": "noise over signal",
+    "residual": "residual over noise",
+}
+"""What a range of a card may be of, in words; `scan_figures` and `line_residual` say how each is measured."""
 
 
 @dataclass(frozen=True)

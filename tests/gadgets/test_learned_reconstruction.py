@@ -135,7 +135,7 @@ def test_the_true_image_is_off_the_lines_by_their_noise_and_another_by_more(know
     ((bad,), words) = run(LearnedReconstruction(), unit(kspace, sampling()))
     expected = np.sqrt(np.mean(np.abs(kspace[:, sampling()]) ** 2))
     assert bad.meta["EchotrainDataConsistency"] == pytest.approx(expected, rel=1e-4)
-    assert bad.meta["EchotrainOutside"] == [f"residual {expected:.3g} (trained for 0 to 5)"]
+    assert bad.meta["EchotrainOutside"] == [f"residual over noise {expected:.3g}, not 0 to 5"]
     assert len(words) == 1
     assert "warning: LearnedReconstruction: residual" in str(words[0])
 
@@ -217,12 +217,12 @@ def test_where_there_is_no_conventional_image_the_learned_one_comes_with_words(f
 @pytest.mark.parametrize(
     ("ranges", "words"),
     [
-        ({"acceleration": (4, 8)}, "acceleration 2 (trained for 4 to 8)"),
-        ({"matrix": (44, 320)}, "matrix 48 x 40 (trained for 44 to 320)"),
-        ({"channels": (8, 32)}, "channels 6 (trained for 8 to 32)"),
-        ({"centre": (16, 32)}, "centre 13 (trained for 16 to 32)"),
-        ({"noise": (0.1, 0.2)}, "noise 0.0"),
-        ({"residual": (0, 0.5)}, "residual 0.99"),
+        ({"acceleration": (4, 8)}, "acceleration 2, not 4 to 8"),
+        ({"matrix": (44, 320)}, "matrix 48 x 40, not 44 to 320"),
+        ({"channels": (8, 32)}, "channels 6, not 8 to 32"),
+        ({"centre": (16, 32)}, "lines at the centre 13, not 16 to 32"),
+        ({"noise": (0.1, 0.2)}, "noise over signal 0.0"),
+        ({"residual": (0, 0.5)}, "residual over noise 0.99"),
     ],
 )
 def test_scans_beyond_what_weights_were_trained_for_are_told_once(known, ranges, words):
@@ -246,7 +246,7 @@ def test_the_noise_is_that_of_whitened_lines_over_the_intensity(known):
     maps, image, kspace = whitened()
     network = known(image, maps, ranges={"noise": (0, 0)})
     ((found,), _) = run(LearnedReconstruction(), unit(kspace, sampling()))
-    assert found.meta["EchotrainOutside"] == [f"noise {1 / float(network.scale):.3g} (trained for 0 to 0)"]
+    assert found.meta["EchotrainOutside"] == [f"noise over signal {1 / float(network.scale):.3g}, not 0 to 0"]
 
 
 def test_where_lines_are_not_whitened_neither_noise_nor_consistency_is_said(known):
