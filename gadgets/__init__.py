@@ -4,6 +4,7 @@ from .cg_sense import CgSense
 from .coil_compression import CompressCoils
 from .collect import CollectKSpace
 from .combine import CombineCoils
+from .compressed_sensing import CompressedSensing
 from .correct_intensity import CorrectIntensity
 from .count import Count, Discard
 from .field_of_view import CropFieldOfView
@@ -34,6 +35,7 @@ __all__ = [
     "ComplexParts",
     "CompressCoils",
     "CompressLines",
+    "CompressedSensing",
     "CorrectIntensity",
     "Count",
     "CropFieldOfView",

@@ -92,10 +92,15 @@ class _CalibratedReconstruction(Gadget[KSpace, Image]):
                     f"line {int(unit.head['scan_counter'])} or others of its k-space hold samples that are not finite; "
                     "look at the source of the data"
                 )
-            yield from self._images(unit, channels, self._known(unit, kspace.calibration))
+            yield from self._reconstruct(unit, channels, kspace.calibration)
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[Image] | None:
         self._scenes.clear()
+        return None
+
+    def _reconstruct(self, unit: KSpace, channels: Image, calibration: KSpace | None) -> Iterator[Image]:
+        """The images that there are now that a unit has come; `channels` are images of its channels alone."""
+        yield from self._images(unit, channels, self._known(unit, calibration))
 
     def _known(self, unit: KSpace, calibration: KSpace | None) -> Any:
         """What was made of the unit's calibration, now or before; `calibration` is kept to know it again."""

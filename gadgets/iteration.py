@@ -1,8 +1,9 @@
-"""Iterative solution of linear problems, plain and with sparse wavelet coefficients."""
+"""Iterative solution of linear problems, plain and with what is known of the solution: proximal gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -53,28 +54,66 @@ def sparse_solution(
 ) -> Tensor:
     """The x that makes <x, normal(x) / 2 - right> + `threshold` * |wavelets of x| least. Shape (image, ...).
 
-    `step` is at most 1 over the largest eigenvalue of `normal`. Ends after `iterations`, or when x changes by less than
-    `tolerance` of it.
+    As proximal_gradient; wavelets are moved by chance from iteration to iteration.
+    """
+    shifts = chance_shifts()
+    return proximal_gradient(
+        normal,
+        right,
+        lambda x, size: shrink_wavelets(x, size * threshold, next(shifts)),
+        iterations,
+        tolerance,
+        step=step,
+        start=start,
+    )[0]
+
+
+def proximal_gradient(
+    normal: Callable[[Tensor], Tensor],
+    right: Tensor,
+    shrink: Callable[[Tensor, float], Tensor],
+    iterations: int = 30,
+    tolerance: float = 1e-4,
+    *,
+    step: float = 1.0,
+    start: Tensor | None = None,
+    patience: int | None = None,
+) -> tuple[Tensor, int]:
+    """The x that makes <x, normal(x) / 2 - right> + r(x) least, and the number of iterations that it took.
+
+    `shrink(v, s)` is the x that makes |x - v|^2 / 2 + s * r(x) least. `step` is at most 1 over the largest eigenvalue
+    of `normal`. Ends after `iterations`, when x changes by less than `tolerance` of it, or when changes have not become
+    smaller for `patience` iterations, as where `shrink` is not exact.
 
     References: A. Beck and M. Teboulle, SIAM J Imaging Sci 2009, 2:183-202 (FISTA); B. O'Donoghue and E. Candes, Found
     Comput Math 2015, 15:715-732 (restart).
     """
-    shifts = torch.Generator().manual_seed(0)
     x = torch.zeros_like(right) if start is None else start
-    ahead, momentum = x, 1.0
-    for _ in range(iterations):
+    ahead, momentum, taken = x, 1.0, 0
+    least, at = math.inf, 0
+    while taken < iterations:
+        taken += 1
         gradient = normal(ahead).sub_(right)
-        shift = int(torch.randint(0, 64, (), generator=shifts))
-        new = shrink_wavelets(ahead - step * gradient, step * threshold, shift)
+        new = shrink(ahead - step * gradient, step)
         change = new - x
         if float(torch.linalg.vecdot((ahead - new).flatten(), change.flatten()).real) > 0:
             momentum = 1.0
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = new + (momentum - 1) / following * change
         x, momentum = new, following
-        if _energy(change) <= tolerance**2 * _energy(x):
+        size = _energy(change)
+        if size < least:
+            least, at = size, taken
+        if size <= tolerance**2 * _energy(x) or (patience is not None and taken - at >= patience):
             break
-    return x
+    return x, taken
+
+
+def chance_shifts() -> Iterator[int]:
+    """Numbers of pixels from 0 to 63 in no order, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    while True:
+        yield int(torch.randint(0, 64, (), generator=generator))
 
 
 def _energy(x: Tensor) -> float:

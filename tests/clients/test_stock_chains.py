@@ -77,7 +77,9 @@ def test_a_chain_for_noise_scans_gives_no_images(full):
     assert not images(full, "default_measurement_dependencies")
 
 
-@pytest.mark.parametrize("config", ["partial_fourier", "sense", "cg_sense", "linear_spirit", "l1_spirit"])
+@pytest.mark.parametrize(
+    "config", ["partial_fourier", "sense", "cg_sense", "linear_spirit", "l1_spirit", "cs_tv", "cs_wavelet"]
+)
 def test_a_side_that_an_accelerated_scan_leaves_out_is_completed(small_scan, config):
     parameters = {"matrix": (40, 60), "coils": 6, "slices": 1, "noise": 0.003}
     half = small_scan(**parameters, acceleration=2, calibration=20, partial_fourier=0.65)
