@@ -33,7 +33,7 @@ def test_a_sites_folder_wins_over_the_stock(tmp_path):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ConfigError, match=r"there is no configuration 'cuont'; did you mean count\?"):
+    with pytest.raises(ConfigError, match=r"there is no configuration 'cuont'; did you mean count"):
         find_config("cuont")
 
 
