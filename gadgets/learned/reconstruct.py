@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from ..parameters import parameter
 from ..tensors import as_tensor
 from .device import best_device, enough_memory
 from .figures import line_residual, n_centre_lines, outside, scan_figures
-from .networks import Reconstruction, intensity_scale
+from .networks import Network, Reconstruction, intensity_scale
 from .networks.encoding import along_lines, to_kspace
 from .weights import ModelCard, Weights, load_weights, read_card, weights_files
 
@@ -186,7 +187,7 @@ def _run(
     Raises:
         DataError: where pixels are not finite.
     """
-    network = weights.network if device.type == "cpu" else deepcopy(weights.network).to(device)
+    network = _placed(weights.network, device)
     slices = []
     for one, unit in zip(lines, scale, strict=True):
         made = network.reconstruct((one / unit).to(device)[None], mask.to(device), n_centre)
@@ -196,3 +197,9 @@ def _run(
     if not whole.magnitude.isfinite().all():
         raise DataError(f"weights {weights.name} give pixels that are not finite; take others")
     return whole
+
+
+@lru_cache(maxsize=2)
+def _placed(network: Network, device: torch.device) -> Network:
+    """`network` on a device; kept there for the k-spaces that follow."""
+    return network if device.type == "cpu" else deepcopy(network).to(device)
