@@ -36,7 +36,6 @@ class Disk:
         self._folder = settings.sessions
         self._reserve = settings.reserve
         self._allowed = 0  # bytes that may be written before the next look
-        self._lacking = 0  # bytes that found no room
         self._interval = settings.sync_interval
         self._wanted: dict[tuple[Path, ...], Then] = {}
         self._changed = threading.Condition()
@@ -60,7 +59,6 @@ class Disk:
         fits = size <= self._allowed
         if fits:
             self._allowed -= size
-        self._lacking = 0 if fits else max(self._lacking, size)
         return fits
 
     def look_again(self) -> None:
@@ -79,14 +77,14 @@ class Disk:
             return not is_full(error)
         return True
 
-    def check_room(self) -> None:
-        """Refuse what is new where the disk is full, or what waits for room would not find it.
+    def check_room(self, lacking: int) -> None:
+        """Refuse what is new where the disk is full, or `lacking` bytes that wait for room would not find it.
 
         Raises:
             StorageError: where it is so.
         """
         free, reserve = self._room()
-        if free - reserve < max(reserve, self._lacking):
+        if free - reserve < max(reserve, lacking):
             raise self.full_error(self._folder)
 
     def full_error(self, path: Path) -> StorageError:

@@ -11,7 +11,7 @@ from typing import Any
 from echotrain.mrd.errors import BusyError, EchotrainError, SessionError
 
 from .disk import Disk
-from .folder import SessionFolder, create_session, find_session
+from .folder import SessionFolder, create_session, find_session, no_room
 from .loop import Loop
 from .pool import Worker, WorkerPool
 from .recovery import CUT_OFF, KILLED, STOPPED, LeftBehind, is_unfinished, take_up, waits_for_client
@@ -20,6 +20,8 @@ from .settings import Settings
 from .wire import Error
 
 log = logging.getLogger(__name__)
+
+MESSAGES_PER_TURN = 64  # of one worker, before others are listened to
 
 
 class Sessions:
@@ -53,7 +55,7 @@ class Sessions:
             BusyError: where the server is about to stop.
         """
         self._check_stays()
-        self._disk.check_room()
+        self._disk.check_room(max((running.input.lacking for running in self._running.values()), default=0))
         folder = create_session(self._settings.sessions, request, header)
         return self._run(Session(folder, self._settings, send, self._disk))
 
@@ -109,9 +111,15 @@ class Sessions:
             elif session.send is None and not at_work and now - session.quiet_since > self._settings.patience:
                 self.leave(session, "the client went away and did not come back")
             else:
-                session.look_after()
-                session.remind()
+                self._look_after(session)
         self._take_up()
+
+    def _look_after(self, session: Session) -> None:
+        try:
+            session.look_after()
+            session.remind()
+        except Exception as error:  # others go on
+            session.fail(our_fault(error))
 
     def stop(self) -> None:
         """Start nothing new, and part from clients that have more to send: they go on with the next server."""
@@ -203,12 +211,17 @@ class Sessions:
                 return
             self._waiting.popleft()
             self._loop.watch(worker.fileno(), functools.partial(self._listen, session))
-            session.start(worker, self._forget_worker, self._ask_for_worker)
+            try:
+                session.start(worker, self._forget_worker, self._ask_for_worker)
+            except OSError as error:  # as where its disk became read-only
+                session.fail(no_room(error, session.folder.path))
 
     def _listen(self, session: Session, _events: int) -> None:
         worker = session.worker
         try:
-            while worker is not None and worker is session.worker and worker.has_message():
+            for _ in range(MESSAGES_PER_TURN):
+                if worker is None or worker is not session.worker or not worker.has_message():
+                    break
                 session.listen()
         except Exception as error:
             session.fail(our_fault(error))

@@ -105,12 +105,11 @@ def test_a_quota_is_no_room_though_the_disk_has_some(full_but_for):
 
 def test_who_is_new_comes_after_those_who_wait(full_but_for):
     fake, disk = full_but_for(41 * MB)
-    disk.check_room()
-    assert not disk.has_room(22 * MB)
+    disk.check_room(0)
     with pytest.raises(StorageError, match="No space left on device"):
-        disk.check_room()
+        disk.check_room(22 * MB)
     fake.free = 42 * MB
-    disk.check_room()
+    disk.check_room(22 * MB)
 
 
 @pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
