@@ -22,6 +22,7 @@ Regularizer = Literal["total_variation", "wavelets", "low_rank"]
 
 OUTER = 0.1  # of the samples, those farthest from the centre of k-space, which are noise for the most part
 PATIENCE = 10  # iterations
+MOMENTS = 2  # of wavelets; brains are no better with 4, and what has sharp edges is worse
 SHIFTS = (
     0,
     5,
@@ -96,7 +97,9 @@ def _shrinkage(
         return lambda x, step: shrink_low_rank(x, step * weight, block, next(shifts))
 
     def shrink(x: Tensor, step: float) -> Tensor:
-        moved = [torch.stack([shrink_wavelets(frame, step * weight, shift) for frame in x]) for shift in SHIFTS]
+        moved = [
+            torch.stack([shrink_wavelets(frame, step * weight, shift, MOMENTS) for frame in x]) for shift in SHIFTS
+        ]
         return torch.stack(moved).mean(0)
 
     return shrink

@@ -15,6 +15,7 @@ from echotrain.gadgets.fourier import centred_fft
 from echotrain.gadgets.iteration import proximal_gradient
 from echotrain.gadgets.regularized import outer_deviation
 from echotrain.gadgets.total_variation import TotalVariation
+from echotrain.gadgets.wavelets import _apply
 
 FRAMES = 6
 every_regularizer = pytest.mark.parametrize("regularizer", ["total_variation", "wavelets", "low_rank"])
@@ -152,3 +153,16 @@ def test_the_noise_is_that_of_the_samples_far_out():
     kspace[..., :7] = 0  # nor does what an asymmetric echo lacks
     assert outer_deviation(kspace) == pytest.approx(0.3, rel=0.07)
     assert outer_deviation(np.zeros_like(kspace)) == 0
+
+
+@pytest.mark.parametrize("moments", [2, 4])
+def test_wavelets_are_orthogonal_so_that_shrinkage_is_the_step_of_their_norm(moments):
+    images = torch.from_numpy(noise(1, 32, 1, 48))
+    transform = torch.view_as_real(images)
+    coefficients = _apply(transform, [1, 3], 2, moments, inverse=False)
+    torch.testing.assert_close(torch.linalg.norm(coefficients), torch.linalg.norm(transform))
+    back = _apply(coefficients, [1, 3], 2, moments, inverse=True)
+    torch.testing.assert_close(back, transform, atol=1e-5, rtol=0)
+    ramp = torch.arange(48.0)[None, None, None, :, None].expand(1, 32, 1, 48, 1)
+    details = _apply(ramp, [3], 1, moments, inverse=False)[..., 24:44, 0]  # those that do not wrap around
+    assert float(details.abs().max()) < 1e-4
