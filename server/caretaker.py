@@ -36,8 +36,8 @@ class Caretaker:
         """Start another look if it is time; `busy` are the sessions that are in the server's hands."""
         if now < self._due or (self._thread and self._thread.is_alive()):
             return
-        self._due = now + PERIOD
-        if self._bounded or (self._first and left_half_done(self._settings)):
+        self._due = now + (self._settings.patience if self._first else PERIOD)  # clients of a server before may return
+        if left_half_done(self._settings) if self._first else self._bounded:
             job = (self._settings, frozenset(busy), time.time(), self._first)
             self._thread = threading.Thread(target=self._run, args=job, daemon=True)  # so that a fork delays no line
             self._thread.start()
@@ -73,7 +73,7 @@ def _look(settings: Settings, busy: Collection[str], now: float, first: bool) ->
         with one_at_a_time(settings.sessions) as alone:
             if alone and first:
                 tidy(left_half_done(settings))
-            if alone:
+            elif alone:
                 look_after(settings, busy, now)
     except OSError as error:
         _log.error("what is kept of sessions cannot be looked after: %s", error)

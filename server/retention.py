@@ -37,12 +37,15 @@ class Held:
 
 
 def look(settings: Settings, busy: Collection[str], now: float) -> list[Held]:
-    """The sessions that were not in the server's hands (`busy`, by id) at `now`, and nothing happened in since."""
+    """The sessions that were not in the server's hands (`busy`, by id) at `now`, and to which no client may come back.
+
+    Whether a client received all is not on disk: a server may have been killed before that.
+    """
     found = []
     for folder in all_sessions(settings.sessions):
         with contextlib.suppress(OSError):  # removed meanwhile
             held = Held(folder, outcome(folder), size_of(folder), _events_size(folder))
-            if folder.id not in busy and held.outcome.time <= now:
+            if folder.id not in busy and held.outcome.time <= now - settings.patience:
                 found.append(held)
     return found
 

@@ -78,7 +78,7 @@ def test_what_is_over_is_archived_and_removed_and_what_failed_or_was_left_is_kep
         with pytest.raises(EchotrainError):
             play(server, scan, STUMBLE)
     (failed,) = {folder.id for folder in all_sessions(sessions)} - {done, parked.session}
-    options = ["--keep", "failed", "--archive", str(archive)]
+    options = ["--keep", "failed", "--patience", "0", "--archive", str(archive)]
     options += ["--log", str(tmp_path / "log"), "--log-format", "json", "--log-level", "info"]
     with running_server(sessions, *options):
         eventually(lambda: len(all_sessions(sessions)) == 2)
@@ -101,7 +101,7 @@ def test_a_session_whose_client_still_takes_its_output_is_not_removed(running_se
     torn = tmp_path / "20240102-030405-0000000a"
     torn.mkdir()
     (torn / "events.jsonl").write_text('{"time": 1e9, "event": "opened"}\n{"time": 1e9, "event": "done"}\n')
-    with running_server(tmp_path, "--keep", "none") as server:
+    with running_server(tmp_path, "--keep", "none", "--patience", "0") as server:
         with open_scan("rss", scan.header, server=server.address) as opened:
             for batch in scan.batches:
                 opened.send(batch)

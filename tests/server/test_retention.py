@@ -97,7 +97,7 @@ def test_whatever_nothing_happened_in_for_days_goes(settings, make):
 
 
 def test_when_all_are_too_large_those_go_that_have_been_over_for_longest(settings, make):
-    newest, oldest, middle = (make("opened", "done", age=age, size=1000).id for age in (10, 30, 20))
+    newest, oldest, middle = (make("opened", "done", age=age, size=1000).id for age in (110, 130, 120))
     parked = make("opened", "left", age=99, size=1000)
     total = sum(map(retention.size_of, all_sessions(settings.sessions)))
     of_one = retention.size_of(parked)
@@ -112,6 +112,13 @@ def test_sessions_in_the_hands_of_the_server_and_those_of_later_stay(settings, m
     assert gone(settings, busy={busy.id}) == {}
     assert gone(settings).keys() == {busy.id}
     assert later.path.is_dir()
+
+
+def test_a_session_to_which_a_client_may_come_back_stays(settings, make):
+    settings = replace(settings, keep="none", patience=60)
+    make("opened", "done", age=59)
+    over = make("opened", "done", age=61)
+    assert gone(settings).keys() == {over.id}
 
 
 def test_a_session_is_not_tried_again_at_once(settings, make):
@@ -164,7 +171,7 @@ def test_a_session_in_which_something_happened_meanwhile_is_not_removed(settings
 
 
 def test_one_that_cannot_be_removed_keeps_no_other(settings, make, monkeypatch, caplog):
-    bad, good = make("opened", "done", age=20), make("opened", "done", age=10)
+    bad, good = make("opened", "done", age=120), make("opened", "done", age=110)
     rename = type(bad.path).rename
 
     def refused(path, target):
@@ -207,9 +214,19 @@ def test_two_servers_of_one_folder_do_not_look_after_it_at_once(settings):
 def test_a_server_that_keeps_all_starts_no_process(settings, make):
     make("opened", "done")
     caretaker = Caretaker(settings)
-    caretaker.look_around(0.0, ())
+    caretaker.look_around(1000.0, ())
     assert caretaker._thread is None
     caretaker.close()
+
+
+def test_a_server_that_starts_gives_clients_of_the_one_before_time_to_come_back(settings, monkeypatch):
+    looks = []
+    monkeypatch.setattr(Caretaker, "_run", lambda _self, *job: looks.append(job))
+    caretaker = Caretaker(replace(settings, keep="none", patience=30))
+    for now in (1000.0, 1029.0, 1031.0, 1032.0):
+        caretaker.look_around(now, ())
+        caretaker.close()
+        assert len(looks) == (now > 1030)
 
 
 # -- the archive ----------------------------------------------------------------------------------------------------
