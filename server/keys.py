@@ -179,9 +179,9 @@ def check_curve() -> None:
 
 def _read(path: Path) -> tuple[bytes, bytes]:
     """The public key in a file, and the secret one or nothing."""
-    if not path.exists():
-        raise ConfigError(f"there is no key {path}; make the server's with `echotrain keys new`")
     try:
+        if not path.exists():
+            raise ConfigError(f"there is no key {path}; make the server's with `echotrain keys new`")
         public, secret = zmq.auth.load_certificate(path)
     except (OSError, ValueError, IndexError) as error:  # the last for a line with a name alone
         raise ConfigError(f"{path} is no file of a key: {error}") from error

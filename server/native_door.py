@@ -97,7 +97,8 @@ class NativeDoor:
             del self._under_way[identity]
         if self._doorkeeper and self._doorkeeper.look_around():
             self._doorkeeper.guard(self._router)
-            self._router.unbind(self.address)  # with all connections, since ZeroMQ keeps none under another key
+            if self._bound:
+                self._router.unbind(self.address)  # with all connections, since ZeroMQ keeps none under another key
             self._bound = False
         if not self._bound:
             with contextlib.suppress(zmq.ZMQError):  # the port may be free a little later only

@@ -96,6 +96,23 @@ def test_a_file_that_is_no_key_lets_nobody_in_and_keeps_nobody_out(folder, text)
     assert "damaged.pub is no file of a key" in words
 
 
+def test_a_folder_that_may_be_listed_but_not_read_lets_nobody_in_and_does_not_end_the_server(folder, monkeypatch):
+    """As after `chmod -R 600`, which needs a user other than root to be seen."""
+    folder.make_client("scanner")
+    path = type(folder.path)
+    stat_of = path.stat
+
+    def refused(self, **options):
+        if self.parent == folder.allowed:
+            raise PermissionError(13, "Permission denied")
+        return stat_of(self, **options)
+
+    monkeypatch.setattr(path, "stat", refused)
+    found, (words,) = folder.clients()
+    assert not found
+    assert "Permission denied" in words
+
+
 def test_what_changes_is_seen(folder):
     before = folder.state()
     for act in (
