@@ -41,7 +41,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--single-coil", action="store_true", default=argparse.SUPPRESS, help="as one receiver would have seen it"
     )
     option("--loss", str, "ssim or l1", "NAME")
-    option("--rate", float, "learning rate (default 3e-4)", "RATE")
+    parser.add_argument(
+        "--whole-picture", action="store_true", default=argparse.SUPPRESS, help="the loss is not of the head alone"
+    )
+    option("--rate", float, "learning rate (default 1e-3)", "RATE")
     option("--steps", int, "steps to take (default 3000)", "N")
     option("--minutes", float, "to train at most", "MINUTES")
     option("--batch", int, "slices a step (default 1)", "N")

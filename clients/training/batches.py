@@ -32,6 +32,9 @@ class Shown(NamedTuple):
     truth: Tensor
     """Shape (1, y, x)."""
 
+    head: Tensor
+    """Where the object is, shape (1, y, x)."""
+
     scale: float
     """Of the scan: what the network's intensities are multiplied by."""
 
@@ -40,8 +43,8 @@ class Shown(NamedTuple):
 
     def to(self, device: torch.device) -> Shown:
         """The same on another device."""
-        kspace, mask, truth = (part.to(device) for part in (self.kspace, self.mask, self.truth))
-        return self._replace(kspace=kspace, mask=mask, truth=truth)
+        parts = {name: getattr(self, name).to(device) for name in ("kspace", "mask", "truth", "head")}
+        return self._replace(**parts)
 
     def image(self, network: Network) -> Tensor:
         """What the network makes of it, cropped as the truth is. Shape (1, y, x)."""
@@ -59,7 +62,8 @@ def show(example: Example, sampling: Sampling, seed: tuple[int, ...]) -> Shown:
     figures, scale = scan_figures(kspace, lines, n_centre, brightest), float(brightest)
     if math.isfinite(example.noise):
         figures["noise"] = (math.sqrt(2) * example.noise / scale,)  # there it is that of real and imaginary part
-    return Shown(kspace / scale, lines, n_centre, torch.from_numpy(example.truth)[None] / scale, scale, figures)
+    truth, head = torch.from_numpy(example.truth)[None] / scale, torch.from_numpy(example.head)[None]
+    return Shown(kspace / scale, lines, n_centre, truth, head, scale, figures)
 
 
 class Examples(Dataset[Shown]):

@@ -93,7 +93,8 @@ class Training:
                 self.ranges[name] = (min(low, *values), max(high, *values))
             with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed_precision(self._device)):
                 image = shown.image(self._network)
-            loss = self._loss(image, shown.truth, float(shown.truth.max())) / len(batch)
+            pixels = torch.ones_like(shown.head) if self.plan.whole_picture else shown.head
+            loss = self._loss(image, shown.truth, float(shown.truth.max()), pixels) / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):

@@ -31,14 +31,16 @@ def ssim_map(image: Tensor, truth: Tensor, data_range: Tensor | float) -> Tensor
     return (2 * x * y + c1) * (2 * covariance + c2) / ((x * x + y * y + c1) * (variances + c2))
 
 
-def ssim_loss(image: Tensor, truth: Tensor, data_range: Tensor | float) -> Tensor:
-    """1 - the mean structural similarity."""
-    return 1 - ssim_map(image, truth, data_range).mean()
+def ssim_loss(image: Tensor, truth: Tensor, data_range: Tensor | float, pixels: Tensor) -> Tensor:
+    """1 - the mean structural similarity around `pixels`, a mask of shape (slice, y, x)."""
+    margin = WINDOW // 2
+    inner = pixels[:, margin:-margin, margin:-margin]
+    return 1 - ssim_map(image, truth, data_range)[inner].mean()
 
 
-def l1_loss(image: Tensor, truth: Tensor, data_range: Tensor | float) -> Tensor:
-    """Mean size of the difference, as a fraction of the brightest value."""
-    return functional.l1_loss(image, truth) / data_range
+def l1_loss(image: Tensor, truth: Tensor, data_range: Tensor | float, pixels: Tensor) -> Tensor:
+    """Mean size of the difference at `pixels`, a mask, as a fraction of the brightest value."""
+    return functional.l1_loss(image[pixels], truth[pixels]) / data_range
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | float], Tensor]] = {"ssim": ssim_loss, "l1": l1_loss}
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | float, Tensor], Tensor]] = {"ssim": ssim_loss, "l1": l1_loss}

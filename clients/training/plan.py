@@ -57,7 +57,10 @@ class Plan:
     paired: bool = False
     single_coil: bool = False
     loss: str = "ssim"
-    rate: float = 3e-4
+    whole_picture: bool = False
+    """Whether the loss is over the whole picture, as in fastMRI, or over the head alone."""
+
+    rate: float = 1e-3
     """Of Adam; a tenth of it in the last fifth."""
 
     steps: int = 3000

@@ -111,10 +111,11 @@ def test_one_that_was_interrupted_goes_on_as_if_it_had_not_been(train, tmp_path,
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_the_workers(train, tmp_path):
-    for name, *options in (("one",), ("two", "--workers", 1), ("other", "--seed", 1)):
+    for name, *options in (("one",), ("two", "--workers", 1), ("other", "--seed", 1), ("whole", "--whole-picture")):
         assert train(name, "--steps", 2, *options)[0] == 0
     assert equal(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
     assert not equal(weights_of(tmp_path / "one"), weights_of(tmp_path / "other"))
+    assert not equal(weights_of(tmp_path / "one"), weights_of(tmp_path / "whole"))
 
 
 def test_a_single_coil_can_be_emulated(train, tmp_path):

@@ -17,6 +17,10 @@ def pictures(seed=0, shape=(2, 20, 23)):
     return truth + 0.1 * random.standard_normal(shape), truth
 
 
+def everywhere(image):
+    return torch.ones(image.shape, dtype=torch.bool)
+
+
 def ssim_by_definition(image, truth, data_range):
     """Windows of 7 x 7 one by one, with unbiased variances."""
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
@@ -40,29 +44,41 @@ def test_structural_similarity_of_flat_pictures_has_a_closed_form():
     """Without variance (2ab + c1) / (a^2 + b^2 + c1) is left."""
     a, b = torch.full((1, 9, 8), 0.5, dtype=torch.float64), torch.full((1, 9, 8), 0.8, dtype=torch.float64)
     wanted = (2 * 0.5 * 0.8 + 1e-4) / (0.25 + 0.64 + 1e-4)
-    assert float(1 - ssim_loss(a, b, 1.0)) == pytest.approx(wanted, rel=1e-9)
+    assert float(1 - ssim_loss(a, b, 1.0, everywhere(a))) == pytest.approx(wanted, rel=1e-9)
 
 
 def test_losses_are_nothing_for_the_truth_itself_and_lead_towards_it():
     truth = torch.from_numpy(pictures()[1])
     for loss in (ssim_loss, l1_loss):
-        assert float(loss(truth, truth, 1.0)) == pytest.approx(0, abs=1e-12)
+        assert float(loss(truth, truth, 1.0, everywhere(truth))) == pytest.approx(0, abs=1e-12)
         image = (0.7 * truth + 0.1).requires_grad_()
-        before = loss(image, truth, 1.0)
+        before = loss(image, truth, 1.0, everywhere(truth))
         before.backward()
         with torch.no_grad():
-            after = loss(image - 0.1 * image.grad / image.grad.norm(), truth, 1.0)
+            after = loss(image - 0.1 * image.grad / image.grad.norm(), truth, 1.0, everywhere(truth))
         assert float(after) < float(before.detach())
 
 
 def test_gradients_of_structural_similarity_are_those_of_differences():
     image, truth = (torch.from_numpy(each) for each in pictures(shape=(1, 9, 8)))
-    assert torch.autograd.gradcheck(lambda x: ssim_loss(x, truth, 1.2), image.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: ssim_loss(x, truth, 1.2, everywhere(truth)), image.requires_grad_())
 
 
 def test_l1_is_a_fraction_of_the_data_range():
     truth = torch.zeros(1, 8, 9)
-    assert float(l1_loss(truth + 3, truth, 12.0)) == pytest.approx(0.25)
+    assert float(l1_loss(truth + 3, truth, 12.0, everywhere(truth))) == pytest.approx(0.25)
+
+
+def test_losses_are_those_at_the_pixels_that_count():
+    image, truth = (torch.from_numpy(each) for each in pictures())
+    pixels = torch.zeros(truth.shape, dtype=torch.bool)
+    pixels[:, 5:12, 8:15] = True
+    reached = torch.zeros_like(pixels)
+    reached[:, 2:15, 5:18] = True  # by windows around them
+    worse = torch.where(reached, image, image + 3)
+    for loss in (ssim_loss, l1_loss):
+        assert float(loss(worse, truth, 1.0, pixels)) == pytest.approx(float(loss(image, truth, 1.0, pixels)))
+        assert float(loss(worse, truth, 1.0, everywhere(truth))) > float(loss(image, truth, 1.0, everywhere(truth)))
 
 
 def test_figures_are_those_of_the_whole_volume():
