@@ -40,10 +40,13 @@ class InputLog:
         self._passing_over = False  # what comes beyond what is held, until the sender begins there again
         self.credit = 0
         """Up to where a sender was told that it may send."""
-        self.ended = any(event["event"] == "ended" for event in folder.events())
+        self.ended = False
         """Whether the input is all there."""
-        self.cut_off = next((event["reason"] for event in folder.events() if event["event"] == "input cut off"), "")
+        self.cut_off = ""
         """Why the input ends where it does, be it without a record that closes it."""
+        for event in folder.events():
+            if event["event"] in ("ended", "input cut off"):
+                self.ended, self.cut_off = True, str(event.get("reason", ""))
         try:
             header = encode(HeaderText(folder.header.read_bytes()))
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -107,7 +110,8 @@ class InputLog:
             StorageError: where they cannot be written.
         """
         if self.ended:
-            raise ProtocolError("data came after the end of the scan")
+            why = f", which was cut off, since {self.cut_off}" if self.cut_off else ""
+            raise ProtocolError(f"data came after the end of the scan{why}")
         if offset > self.held and self._passing_over:
             return False
         if offset > self.held:

@@ -15,11 +15,13 @@ _STATES = {
     "opened": "running",
     "taken up": "running",
     "client away": "waiting",
+    "client back": "running",
     "left": "parked",
     "done": "done",
     "retried": "done",
     "error": "failed",
 }
+_FROM = {"client away": "running", "client back": "waiting"}  # which mean nothing in another state
 _OF_KEEPING = frozenset({"archiving", "archived", "not archived", "not removed"})  # which make a session no younger
 
 
@@ -72,7 +74,7 @@ def outcome(folder: SessionFolder) -> Outcome:
         time, archived, tried = float(event["time"]), "", 0.0
         if name in ("ended", "input cut off"):
             cut_off = name == "input cut off"
-        elif name != "client away" or state == "running":
+        elif _FROM.get(name, state) == state:
             state = _STATES.get(name, state)
     return Outcome(state, cut_off, time, archived, tried)
 

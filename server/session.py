@@ -104,6 +104,8 @@ class Session:
 
     def attach(self, send: Send, received: int = 0) -> None:
         """Go on with a client that came back: say what is held, and send the output from `received` on."""
+        if self.send is None:
+            self.folder.write_event("client back")
         self.send = send
         self.told = False
         self.output.rewind(received)

@@ -9,6 +9,7 @@ from echotrain.mrd import Close, Text, encode
 from echotrain.mrd.errors import ConfigError, ProtocolError, SessionError, StorageError
 from echotrain.server import input_log, output_feed
 from echotrain.server.folder import create_session
+from echotrain.server.outcome import shown_state
 from echotrain.server.session import Session
 from echotrain.server.settings import Settings
 from echotrain.server.wire import Credit, Done, Error, Opened, Output
@@ -211,6 +212,33 @@ def test_a_session_taken_up_again_holds_what_it_held(opened):
     with pytest.raises(ProtocolError, match="after the end"):
         again.receive(again.input.held, [b"x"])
     again.leave("")
+
+
+def test_a_session_taken_up_again_whose_input_was_cut_off_takes_no_more_and_says_why(opened):
+    setup = opened()
+    setup.session.cut_off("nothing came for 60 s")
+    setup.session.leave("")
+    again = Session(setup.folder, setup.settings, FakeClient())
+    again.ready = True
+    assert (again.input.ended, again.input.cut_off) == (True, "nothing came for 60 s")
+    again.attach(FakeClient())
+    with pytest.raises(
+        ProtocolError, match="after the end of the scan, which was cut off, since nothing came for 60 s"
+    ):
+        again.receive(again.input.held, [b"x"])
+    again.cut_off("the server stopped")
+    assert again.input.cut_off == "nothing came for 60 s"
+    again.leave("")
+
+
+def test_a_client_that_comes_back_is_noted(opened):
+    setup = opened()
+    setup.folder.write_event("opened")
+    setup.client.there = False
+    setup.session.remind()
+    assert shown_state(setup.folder) == "waiting"
+    setup.session.attach(FakeClient())
+    assert shown_state(setup.folder) == "running"
 
 
 def test_a_session_is_run_once_at_a_time(opened):
