@@ -12,6 +12,8 @@ from .folder import SessionFolder
 STAGES = LINES, IMAGES = 0, 1
 """The stages of a chain: gadgets on lines with only such before them, and all others."""
 
+BUILDS = -2
+"""In the place of a gadget's index, while their modules are imported and they are made."""
 _MARKS = struct.Struct("=qqq")
 
 
@@ -19,7 +21,7 @@ class Mark(NamedTuple):
     """What one stage of a worker is at."""
 
     gadget: int
-    """Which gadget's code runs, counted from 1; 0 for none, as while the stage waits."""
+    """Which gadget's code runs, counted from 1; 0 for none, as while the stage waits, and less while they are made."""
     turns: int
     """How often a gadget was entered or left."""
     thread: int
@@ -40,7 +42,7 @@ class RunningMarks:
         self._numbers[3 * stage + 2] = threading.get_native_id()
 
     def note(self, stage: int, index: int) -> None:
-        """Note that gadget `index` is entered in `stage`, or with -1 that it was left; takes 0.3 microseconds."""
+        """Note that gadget `index` is entered in `stage`, -1 for none, or BUILDS; takes 0.3 microseconds."""
         self._numbers[3 * stage] = index + 1
         self._numbers[3 * stage + 1] += 1
 

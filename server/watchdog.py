@@ -89,9 +89,8 @@ class Watchdog:
 
     def _error(self, how: str, marks: list[Mark]) -> GadgetError:
         names = self._names(marks)
-        return GadgetError(
-            f"the worker process {how} while it ran {names or 'no gadget'}", gadget=names, detail=self._tail()
-        )
+        doing = "made its gadgets" if any(mark.gadget < 0 for mark in marks) else f"ran {names or 'no gadget'}"
+        return GadgetError(f"the worker process {how} while it {doing}", gadget=names, detail=self._tail())
 
     def _names(self, marks: list[Mark]) -> str:
         try:

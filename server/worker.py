@@ -55,7 +55,7 @@ from .memory import end_before_others, is_memory_error, limit_own_memory
 from .noise_store import noise_store
 from .output_log import OutputLog
 from .prepare import prepare_chain
-from .running import IMAGES, LINES, RunningMarks
+from .running import BUILDS, IMAGES, LINES, RunningMarks
 from .session_noise import SessionNoise
 from .settings import Settings
 from .watchdog import DUMP
@@ -168,6 +168,7 @@ class _Run:
         """Build and start the chain before any line is there."""
         self._running = RunningMarks(self._folder)
         self._running.begin(LINES)
+        self._mark(LINES, BUILDS)
         request = self._folder.request
         if self._fallback:
             request = {"config": self._fallback, "parameters": {}, "options": {}, "notes": []}

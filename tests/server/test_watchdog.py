@@ -11,7 +11,7 @@ import pytest
 from echotrain.server import memory, watchdog
 from echotrain.server.folder import create_session
 from echotrain.server.memory import default_bound, group_memory, is_memory_error
-from echotrain.server.running import IMAGES, LINES, RunningMarks, read_marks
+from echotrain.server.running import BUILDS, IMAGES, LINES, RunningMarks, read_marks
 from echotrain.server.settings import Settings
 from echotrain.server.watchdog import Watchdog
 
@@ -57,6 +57,14 @@ def test_a_gadget_that_gets_no_further_is_named_once_its_time_is_over(watched, s
     assert error.gadget == gadget
     assert "no further for 3 s (`serve --stuck`)" in error.message
     assert error.detail == "where it is"
+
+
+def test_a_chain_that_is_never_made_is_ended_as_well(watched):
+    worker = watched()
+    worker.marks.note(LINES, BUILDS)
+    assert worker.looks(4) is None
+    error = worker.looks(1)
+    assert (error.gadget, "while it made its gadgets" in error.message) == ("", True)
 
 
 def test_a_gadget_that_is_left_or_entered_again_gets_on(watched):
