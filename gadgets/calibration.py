@@ -21,6 +21,7 @@ from .gadget import Gadget
 from .parameters import parameter
 from .sampling import dense_block
 
+LIMIT = 24  # samples along each axis that ESPIRiT takes, those nearest to the centre of k-space
 FEWEST = 8  # lines, with which images of the calibration are as coarse as coils are smooth
 
 
@@ -127,8 +128,9 @@ class _CalibratedReconstruction(Gadget[KSpace, Image]):
     ) -> NDArray[np.complex64]:
         """Maps of a calibration block for images of `shape`. Shape (set, channel, z, y, x)."""
         if self.maps == "espirit":
+            about = (slice(None), *(_about(middle, n) for middle, n in zip(centre, block.shape[1:], strict=True)))
             found = espirit_maps(
-                block, shape, sets=sets, kernel=self.kernel, threshold=self.threshold, crop=self.crop
+                block[about], shape, sets=sets, kernel=self.kernel, threshold=self.threshold, crop=self.crop
             ).maps
             return np.asarray(found)
         if any(lines < min(FEWEST, n) for lines, n in zip(block.shape[1:], shape, strict=True)):
@@ -142,3 +144,9 @@ class _CalibratedReconstruction(Gadget[KSpace, Image]):
         norm = root_sum_of_squares(images)
         images /= np.where(norm > 0, norm, 1)
         return images[None]
+
+
+def _about(middle: int, n: int) -> slice:
+    """Which of `n` samples are nearest to the middle, which need not be that of the samples."""
+    first = min(max(0, middle - LIMIT // 2), max(0, n - LIMIT))
+    return slice(first, first + LIMIT)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from known_coils import irregular, started, unit
-from undersampling import N_KY, PLANE, channel_images, every, noise, relative
+from undersampling import N_KX, N_KY, PLANE, channel_images, every, noise, relative
 
 from echotrain.gadgets import CgSense, CompressedSensing
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
@@ -82,6 +82,17 @@ def test_a_scan_of_fewer_frames_than_wanted_gives_its_images_at_the_end():
     images, counts = run(CompressedSensing(frames=8), [frame(number, interleaved(number)) for number in range(3)])
     assert counts == [0, 0, 0]
     assert len(images) == 3
+
+
+def test_maps_come_from_the_centre_of_lines_that_reach_further_on_one_side():
+    n_y = 96
+    images = channel_images(shape=(1, n_y, N_KX))
+    kspace = centred_fft(images, (-2, -1))
+    lines = kspace.copy()
+    lines[:, :, : n_y // 2 - 17] = 50 * noise(len(images), 1, n_y // 2 - 17, N_KX)  # which say nothing of coils
+    calibration = unit(lines, np.arange(n_y)[None] < n_y // 2 + 7)
+    (image,), _ = run(CgSense(), [unit(kspace, every(2, shape=(1, n_y)), calibration)])
+    assert relative(np.abs(image.data[0]), np.linalg.norm(images, axis=0)) < 0.1
 
 
 def test_frames_of_another_size_begin_anew():
