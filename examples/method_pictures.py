@@ -55,6 +55,17 @@ def scattered(head: NDArray[np.void]) -> NDArray[np.bool_]:
     return lines
 
 
+def scattered_anew(head: NDArray[np.void]) -> NDArray[np.bool_]:
+    """In each repetition the 6 lines about the centre, and one of every six, whichever chance takes."""
+    repetition = head["idx"]["repetition"]
+    taken = np.zeros((int(repetition.max()) + 1, SIZE), np.bool_)
+    taken[:, SIZE // 2 - 3 : SIZE // 2 + 3] = True
+    for number, row in enumerate(taken):
+        row[np.arange(0, SIZE - 5, 6) + np.random.default_rng(number).integers(0, 6, SIZE // 6)] = True
+    lines: NDArray[np.bool_] = taken[repetition, head["idx"]["kspace_encode_step_1"]]
+    return lines
+
+
 def in_turn(head: NDArray[np.void]) -> NDArray[np.bool_]:
     """Every fourth line, one further in each repetition."""
     index = head["idx"]
@@ -79,6 +90,9 @@ METHODS = {
     "cg_sense": Method(chain="cg_sense", keep=scattered),
     "linear_spirit": Method(chain="linear_spirit", keep=scattered),
     "l1_spirit": Method(chain="l1_spirit", keep=scattered),
+    "cs_tv": Method(chain="cs_tv", keep=scattered),
+    "cs_wavelet": Method(chain="cs_wavelet", keep=scattered),
+    "cs_low_rank": Method(chain="cs_low_rank", scan=replace(WHOLE, repetitions=16, pulsation=0.2), keep=scattered_anew),
 }
 
 
