@@ -18,6 +18,8 @@ CHAINS = [
     "compressed",
     "sense",
     "cg_sense",
+    "cs_tv",
+    "cs_wavelet",
     "linear_spirit",
     "l1_spirit",
 ]
