@@ -119,9 +119,10 @@ class Access:
         times.append(now)
 
     def _runs(self, session: Session) -> bool:
-        """Whether it may still cost something."""
+        """Whether it may still cost something, be it since a client that is there does not take its output."""
+        over = session.over and (session.send is None or session.settled)
         try:
-            return not session.over and self._sessions.find(session.id) is session
+            return not over and self._sessions.find(session.id) is session
         except SessionError:
             return False
 

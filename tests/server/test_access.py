@@ -149,7 +149,7 @@ class Running:
     """A session, and all that runs, as far as limits go."""
 
     def __init__(self, folder):
-        self.folder, self.id, self.over = folder, folder.id, False
+        self.folder, self.id, self.over, self.settled, self.send = folder, folder.id, False, False, object()
         self.input = SimpleNamespace(held=100, ended=False)
 
 
@@ -190,7 +190,10 @@ def test_a_client_has_only_so_many_sessions_and_others_do_not_notice(make):
     with pytest.raises(SessionError, match="client 'alice' has 2 sessions that run, and --sessions-per-client is 2"):
         opened(access, ALICE)
     opened(access, BOB)
-    first.over = True  # its chain has ended
+    first.over = True  # its chain has ended, but its output was not taken
+    with pytest.raises(SessionError, match="2 sessions that run"):
+        opened(access, ALICE)
+    first.settled = True
     opened(access, ALICE)
     del make.sessions.running[second.id]  # the client left it
     opened(access, ALICE)
