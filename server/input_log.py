@@ -71,6 +71,8 @@ class InputLog:
             StorageError: where they cannot be written for another reason; none of them stays.
         """
         size = sum(map(len, parts))
+        if not size:  # which says nothing of the room there is
+            return not self.lacking
         if not self._disk.has_room(size):
             self.lacking = size
             return False

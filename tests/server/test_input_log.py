@@ -91,6 +91,9 @@ def test_what_finds_no_room_is_not_held_and_comes_again(folder, log, disk):
     assert not log.append_at(START + 7, [b"more"])
     assert (log.held, log.lacking) == (START + 7, 4)
     assert not log.append_at(START + 11, [b"what follows"])
+    assert not log.append_at(START, [b"four"])  # of which nothing is new
+    assert (log.held, log.lacking) == (START + 7, 4)
+    assert not log.append_at(START + 11, [b"what follows"])
     assert not log.end(START + 23)
     disk.room = 1000
     assert not log.append_at(START + 11, [b"sent before the client knew that there is room"])
