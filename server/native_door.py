@@ -26,6 +26,7 @@ MOST_UNDER_WAY = 256 << 20  # [bytes] of output that it may leave untaken, as by
 TRACKED_FROM = 4096  # [bytes]; smaller payloads are bounded by their number
 MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
 LARGEST_MESSAGE = 1 << 32  # [bytes]; who sends a larger one is cut off before it fills the memory
+LARGEST_ENVELOPE = 16 << 20  # [bytes]; all of it is decoded here, and a header is on disk before its session is refused
 NOBODY = Client("")
 
 
@@ -125,6 +126,11 @@ class NativeDoor:
             try:
                 if len(frames) < 2:
                     raise ProtocolError("a message has an envelope, and for data a payload")
+                if len(frames[1]) > LARGEST_ENVELOPE:
+                    raise ProtocolError(
+                        f"an envelope has {LARGEST_ENVELOPE} bytes at most, not {len(frames[1])}; make the header, the "
+                        "configuration, or the parameters shorter"
+                    )
                 client = self._client(frames[1])
                 message = unpack(frames[1].buffer)
                 session_id = getattr(message, "session", "")

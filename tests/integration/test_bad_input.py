@@ -235,6 +235,14 @@ def test_a_field_of_the_wrong_type(raw_client):
     assert (error.code, "'parameters'" in error.message) == ("protocol", True)
 
 
+def test_a_header_that_would_fill_the_disk_before_any_line(raw_client, scan, server):
+    before = {*server.sessions.iterdir()}
+    raw_client.say(Open(config=COUNT, header=scan.header + bytes(16 << 20)))
+    error = raw_client.hear(Error)
+    assert (error.code, "16777216 bytes at most" in error.message) == ("protocol", True)
+    assert {*server.sessions.iterdir()} == before
+
+
 def test_another_version_of_the_protocol(raw_client, scan):
     raw_client.say(Open(config="rss", header=scan.header, protocol=99))
     error = raw_client.hear(Error)
