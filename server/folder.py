@@ -68,7 +68,7 @@ class SessionFolder:
 
     @property
     def running(self) -> Path:
-        """Which gadgets run at this moment, one byte a stage."""
+        """Which gadgets run at this moment, as `RunningMarks` writes it."""
         return self.path / "running"
 
     @property
