@@ -31,6 +31,7 @@ from echotrain.server.wire import (
 
 Frames = list[Any]
 Payload = bytes | memoryview
+LARGEST_PIECE = 16 << 20  # [bytes]; what is larger goes in several messages, be it in the midst of a record
 MOST_REFUSALS = 10  # after which to open again will not help either
 
 
@@ -88,7 +89,12 @@ class ScanProtocol:
         if isinstance(item, bytearray):
             item = bytes(item)  # which may change before it is said again
         payload = item if isinstance(item, bytes | memoryview) else encode(item)
-        self._to_say.append((self.offset, payload))
+        if len(payload) <= LARGEST_PIECE:  # as nearly always
+            self._to_say.append((self.offset, payload))
+        else:
+            view = memoryview(payload)
+            for start in range(0, len(view), LARGEST_PIECE):
+                self._to_say.append((self.offset + start, view[start : start + LARGEST_PIECE]))
         self.offset += len(payload)
         self._say_data()
 

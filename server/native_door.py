@@ -25,7 +25,7 @@ MOST_MESSAGES = 10_000  # that a client may leave untaken; with more it counts a
 MOST_UNDER_WAY = 256 << 20  # [bytes] of output that it may leave untaken, as by asking for it over and over
 TRACKED_FROM = 4096  # [bytes]; smaller payloads are bounded by their number
 MESSAGES_PER_TURN = 64  # of clients, before workers are listened to again
-LARGEST_MESSAGE = 1 << 32  # [bytes]; who sends a larger one is cut off before it fills the memory
+LARGEST_MESSAGE = 256 << 20  # [bytes]; who sends a larger one is cut off before it fills the memory
 LARGEST_ENVELOPE = 16 << 20  # [bytes]; all of it is decoded here, and a header is on disk before its session is refused
 NOBODY = Client("")
 

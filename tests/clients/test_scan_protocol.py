@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from echotrain.clients import scan as scan_module
 from echotrain.clients.scan import ScanProtocol
 from echotrain.mrd import Acquisitions, Close, HeaderText, Image, Text, acquisition_headers, encode
 from echotrain.mrd.errors import BusyError, ConfigError, ProtocolError, SessionError, StreamError
@@ -68,6 +69,23 @@ def test_lines_are_sent_at_the_offset_after_those_before():
     protocol.end()
     protocol.abort()
     assert said(protocol) == [(End("id", 100 + 4 * size),), (Abort("id"),)]
+
+
+def test_what_is_large_goes_in_pieces_as_there_is_credit(monkeypatch):
+    monkeypatch.setattr(scan_module, "LARGEST_PIECE", 300)
+    protocol = scan()
+    whole = bytes(range(256)) * 5
+    protocol.send(whole)
+    protocol.end()
+    assert [(message.offset, len(payload)) for message, payload in said(protocol)] == [
+        (100, 300),
+        (400, 300),
+        (700, 300),
+    ]
+    protocol.receive([pack(Credit("id", 1000, 10**4))])
+    (rest, payload), (last, piece), (end,) = said(protocol)
+    assert (rest.offset, last.offset, end) == (1000, 1300, End("id", 1380))
+    assert payload + piece == whole[900:]
 
 
 def test_it_may_send_while_there_is_credit():
