@@ -83,10 +83,10 @@ zmq.Context.__init__ = _noted
 @pytest.fixture(autouse=True)
 def no_context_left_open(request):
     """What a failed test left open of ZeroMQ is closed at once, as it would wait for ever later; others leave none."""
+    _contexts.clear()  # of fixtures that serve several tests
     yield
     open_ones = (context for found in _contexts if (context := found()) is not None and not context.closed)
     left = [context for context in open_ones if context is not zmq.utils.garbage.gc._context]  # pyzmq's own
-    _contexts.clear()
     for context in list(left):
         try:
             context.destroy(linger=0)

@@ -25,7 +25,12 @@ READ_BYTES = 1 << 20  # at most at once; what has come is read without waiting f
 
 def run(options: argparse.Namespace) -> int:
     """Send on what the chain makes of standard input, until that ends."""
-    output = _Output()
+    with contextlib.closing(_Output()) as output:
+        _send_on(options, output)
+    return 0
+
+
+def _send_on(options: argparse.Namespace, output: _Output) -> None:
     try:
         _, gadgets = prepare_chain(config_text(options.config), local_settings(options), dict(options.settings))
         items = _items()
@@ -41,7 +46,6 @@ def run(options: argparse.Namespace) -> int:
                 output.send(Text(f"error: {words}"))
                 output.send(Close())
         raise
-    return 0
 
 
 class _Output:
@@ -59,6 +63,9 @@ class _Output:
         while data:
             data = data[os.write(self._file, data) :]
         self.torn = False
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 def _items() -> Iterator[Item]:
