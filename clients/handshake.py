@@ -18,7 +18,7 @@ KEYS = "ECHOTRAIN_KEYS"
 """Environment variable: the file of a client's keys, unless it is told another."""
 
 WAIT = 1.0  # [s] for the handshake; a server that takes longer is waited for as one that gives no answer
-_FAILURES = 3  # without a reason, until they are taken for those of a wrong key, to which a server does not answer
+_FAILURES = 3  # without a reason, until they are taken for those of a wrong key or none, which a server may not answer
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -72,13 +72,20 @@ def _watch(events: zmq.Socket[bytes], server: str, keys: Path | str) -> None:
                     continue
                 if keys:
                     raise PeerError(f"the server at {server} has no keys; start it with --keys, or give none here")
-                raise PeerError(
-                    f"the server at {server} lets in only clients with a key; give --keys FILE "
-                    "(`echotrain keys new NAME` on the server makes one)"
-                )
+                raise _no_key(server)
             case zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
                 n_failures += 1
-                if keys and n_failures == _FAILURES:
+                if n_failures < _FAILURES:
+                    continue
+                if keys:
                     raise PeerError(f"the server at {server} has another key than {keys} says; ask for a new file")
+                raise _no_key(server)  # which it may not come to say before it ends the connection
             case _:
                 return
+
+
+def _no_key(server: str) -> PeerError:
+    return PeerError(
+        f"the server at {server} lets in only clients with a key; give --keys FILE "
+        "(`echotrain keys new NAME` on the server makes one), or the address of the native protocol"
+    )
