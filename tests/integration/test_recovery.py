@@ -82,12 +82,12 @@ def end_by(server, how):
     ("how", "when", "seed"),
     [
         (signal.SIGKILL, "in the midst of the lines", 1),
-        (signal.SIGKILL, "in the midst of the lines", 2),
+        pytest.param(signal.SIGKILL, "in the midst of the lines", 2, marks=pytest.mark.slow),
         (signal.SIGKILL, "with images taken", 3),
-        (signal.SIGKILL, "with images taken", 4),
+        pytest.param(signal.SIGKILL, "with images taken", 4, marks=pytest.mark.slow),
         (signal.SIGKILL, "after the end", 5),
         (signal.SIGTERM, "with images taken", 6),
-        (signal.SIGTERM, "after the end", 7),
+        pytest.param(signal.SIGTERM, "after the end", 7, marks=pytest.mark.slow),
     ],
 )
 def test_a_scan_goes_on_with_the_next_server_and_each_image_comes_once(

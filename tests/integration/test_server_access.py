@@ -111,7 +111,7 @@ def test_the_servers_own_key_is_replaced_while_it_runs(guarded, keys, small_scan
 
     def is_refused():
         try:
-            images(guarded, scan, keys=before)
+            images(guarded, scan, keys=before, timeout=3)
         except PeerError as error:
             return "has another key than" in str(error)
         return False
