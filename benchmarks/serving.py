@@ -32,7 +32,7 @@ def running_server(*options: str, parent: Path | None = None) -> Iterator[Server
     """`echotrain serve` on a free port, ended with the block; its sessions go with it."""
     with tempfile.TemporaryDirectory(prefix="echotrain-", dir=parent) as folder:
         command = [sys.executable, "-m", "echotrain.clients.main", "serve"]
-        command += ["--bind", "tcp://127.0.0.1:*", "--mrd", "127.0.0.1:0"]
+        command += ["--bind", "tcp://127.0.0.1:*", "--mrd", "127.0.0.1:0", "--log-level", "error"]
         process = subprocess.Popen([*command, "--sessions", folder, *options], stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
