@@ -6,8 +6,9 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from made_up_sessions import BEGINNING, HEADER, START, FakeClient, FakeWorker, WithWorker
 
-from echotrain.mrd import Close, HeaderText, Text, encode
+from echotrain.mrd import Close, Text, encode
 from echotrain.mrd.errors import ProtocolError, StorageError
 from echotrain.server import input_log as module
 from echotrain.server.folder import create_session, no_room
@@ -16,9 +17,6 @@ from echotrain.server.session import Session
 from echotrain.server.settings import Settings
 from echotrain.server.wire import Credit, Done, Error, Notice, Opened, Output
 
-HEADER = b"<ismrmrdHeader/>"
-BEGINNING = bytes(encode(HeaderText(HEADER)))
-START = len(BEGINNING)
 CLOSE = bytes(encode(Close()))
 
 
@@ -179,52 +177,15 @@ def test_who_waits_for_room_has_no_credit(log, disk):
 # -- with its session --------------------------------------------------------------------------------------------
 
 
-class Worker:
-    process = 0  # none that there is
-
-    def __init__(self):
-        self.says = []
-
-    def send(self, message):
-        pass
-
-    def receive(self):
-        return self.says.pop(0)
-
-    def has_message(self):
-        return bool(self.says)
-
-    def alive(self):
-        return True
-
-    def end(self):
-        pass
-
-
-class RunningSession:
+class RunningSession(WithWorker):
     """A session on a disk that is made up, with a worker that says what it is told to."""
 
     def __init__(self, folder, disk):
-        self.heard, self.worker, self.folder = [], Worker(), folder
+        self.worker, self.client, self.folder = FakeWorker(), FakeClient(), folder
+        self.heard, self.of = self.client.messages, self.client.of
         settings = replace(Settings(sessions=folder.path.parent), input_window=100)
-        self.session = Session(folder, settings, self.hear, disk)
+        self.session = Session(folder, settings, self.client, disk)
         self.session.start(self.worker, lambda worker: None, lambda session: None)
-
-    def hear(self, message, payload):
-        self.heard.append(message)
-        return True
-
-    def of(self, kind):
-        return [message for message in self.heard if isinstance(message, kind)]
-
-    def worker_says(self, *message):
-        self.worker.says.append(list(message))
-        self.session.listen()
-
-    def make_output(self, data):
-        with self.folder.output.open("ab") as file:
-            file.write(data)
-        self.worker_says("output", self.folder.output.stat().st_size)
 
 
 @pytest.fixture
@@ -274,7 +235,7 @@ def test_all_is_said_to_be_done_once_all_is_safe(opened, disk):
 
 def test_a_client_that_comes_back_before_its_input_is_safe_waits_as_well(opened, disk):
     opened.worker_says("ready")
-    opened.session.attach(opened.hear)
+    opened.session.attach(opened.client)
     assert not opened.of(Opened)
     disk.sync_all()
     assert [message.offset for message in opened.of(Opened)] == [START]
@@ -306,7 +267,7 @@ def test_a_client_that_comes_back_to_a_scan_that_waits_is_told(opened, disk):
     disk.sync_all()
     disk.room = 0
     opened.session.receive(START, [bytes(5)])
-    opened.session.attach(opened.hear)
+    opened.session.attach(opened.client)
     assert opened.heard[-2:] == [
         Opened(opened.session.id, START, START),
         Notice(opened.session.id, f"{opened.session.id} waits"),

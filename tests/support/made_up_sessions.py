@@ -69,7 +69,21 @@ class FakeClient:
         return bytes(received)
 
 
-class Setup:
+class WithWorker:
+    """What the worker of a session in `folder` does."""
+
+    def worker_says(self, *message):
+        self.worker.says.append(list(message))
+        self.session.listen()
+
+    def make_output(self, data):
+        """The worker appends a record to the output log and says so."""
+        with self.folder.output.open("ab") as file:
+            file.write(data)
+        self.worker_says("output", self.folder.output.stat().st_size)
+
+
+class Setup(WithWorker):
     """A session with its worker ready, and its client."""
 
     def __init__(self, root, **settings):
@@ -88,16 +102,6 @@ class Setup:
     def worker_dies(self):
         self.worker.says.append(None)
         self.session.listen()
-
-    def worker_says(self, *message):
-        self.worker.says.append(list(message))
-        self.session.listen()
-
-    def make_output(self, data):
-        """The worker appends a record to the output log and says so."""
-        with self.folder.output.open("ab") as file:
-            file.write(data)
-        self.worker_says("output", self.folder.output.stat().st_size)
 
     @property
     def input(self):
