@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", type=_parameter, action="append", dest="parameters", metavar="NAME=VALUE", default=argparse.SUPPRESS
     )
+    option("--start-from", str, "weights of the same network to start from (default: by chance)", "FILE.safetensors")
     for name, words in (("data", "to learn from"), ("validation", "to judge by (default: some of the data)")):
         parser.add_argument(
             f"--{name}",

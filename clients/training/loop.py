@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class Training:
     def __init__(self, plan: Plan, folder: Path, resume: Checkpoint | None = None) -> None:
         self.plan, self.folder = plan, folder
         self._device = plan.where()
-        self._network = plan.network().to(self._device)
+        self._network = (replace(plan, start_from="") if resume else plan).network().to(self._device)
         self._optimizer = torch.optim.Adam(self._network.parameters(), plan.rate)
         self.source, self._judged = plan.sources()
         self.step, self._minutes = 0, 0.0

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from echotrain.gadgets.learned import networks
-from echotrain.mrd.errors import ParameterError, nearest
+from echotrain.gadgets.learned.weights import read_weights
+from echotrain.mrd.errors import ConfigError, ParameterError, nearest
 
 from . import recordings
 from .examples import Source
@@ -35,6 +36,9 @@ class Plan:
     architecture: str = "varnet"
     parameters: dict[str, Any] = field(default_factory=dict)
     """Of the architecture, over those of SMALL."""
+
+    start_from: str = ""
+    """File of weights of the same architecture and parameters to start from, instead of weights by chance."""
 
     data: tuple[str, ...] = (SYNTHETIC,)
     """The word `synthetic`, or files and folders."""
@@ -110,9 +114,23 @@ class Plan:
         return {"architecture": self.architecture, "parameters": parameters}
 
     def network(self) -> networks.Network:
-        """The network with weights by chance, by the seed."""
+        """The network with the weights that it starts from.
+
+        Raises:
+            ConfigError: where `start_from` is no file of weights, or they are of another network.
+        """
         torch.manual_seed(self.seed)
-        return networks.build(self.description())
+        network = networks.build(self.description())
+        if self.start_from:
+            given = read_weights(Path(self.start_from)).network.state_dict()
+            try:
+                network.load_state_dict(given)
+            except RuntimeError as reason:
+                raise ConfigError(
+                    f"{self.start_from} has the weights of another network than {self.description()}; name its "
+                    "architecture and parameters"
+                ) from reason
+        return network
 
     def where(self) -> torch.device:
         """The device to train on.
@@ -159,7 +177,7 @@ def resumed(kept: Mapping[str, Any], given: Mapping[str, Any]) -> Plan:
     Raises:
         ParameterError: where something else is asked for than was.
     """
-    plan = Plan(**{each.name: kept[each.name] for each in fields(Plan)})
+    plan = Plan(**{each.name: kept[each.name] for each in fields(Plan) if each.name in kept})
     for name, value in given.items():
         if name not in ("steps", "minutes", "workers") and value != getattr(plan, name):
             raise ParameterError(

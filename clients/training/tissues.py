@@ -74,6 +74,6 @@ def _voxels(path: Path) -> NDArray[np.uint8]:
     import nibabel
 
     try:
-        return np.asarray(nibabel.load(path).dataobj).astype(np.uint8)
+        return np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)
     except (OSError, nibabel.filebasedimages.ImageFileError) as reason:
         raise StorageError(f"the template {path} cannot be read: {reason}; install nilearn 0.14 anew") from reason

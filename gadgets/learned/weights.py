@@ -110,8 +110,19 @@ def load_weights(name: str) -> Weights:
     Raises:
         ConfigError: where there are none of that name, or the file is not what it should be.
     """
-    path = find_file("weights", name, weights_files())
-    return _loaded(path, path.stat().st_mtime_ns)
+    return read_weights(find_file("weights", name, weights_files()))
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights of a file; the same object each time while the file is the same.
+
+    Raises:
+        ConfigError: where the file is not what it should be.
+    """
+    try:
+        return _loaded(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"weights {path} cannot be read: {error}") from error
 
 
 def read_card(path: Path) -> ModelCard:

@@ -110,6 +110,27 @@ def test_one_that_was_interrupted_goes_on_as_if_it_had_not_been(train, tmp_path,
         assert equal(mine, theirs)
 
 
+def test_one_starts_from_weights_that_are_there_and_goes_on_without_their_file(train, tmp_path):
+    train("first", "--steps", 2)
+    file = tmp_path / "first" / "first.safetensors"
+    train("second", "--start-from", file, "--steps", 1, "--rate", 1e-9)
+    began, ended = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    assert all(torch.allclose(began[name], ended[name], atol=1e-7) for name in began)
+    file.unlink()
+    assert train("second", "--resume", "--steps", 2, fresh=False)[0] == 0
+
+
+def test_weights_of_another_network_are_no_start(train, tmp_path):
+    train("first", "--steps", 1)
+    file = tmp_path / "first" / "first.safetensors"
+    status, _, errors = train("second", "--start-from", file, "--steps", 1, architecture="unet")
+    assert status == 1
+    assert "has the weights of another network" in errors[0]
+    status, _, errors = train("third", "--start-from", tmp_path / "none.safetensors", "--steps", 1)
+    assert status == 1
+    assert "cannot be read" in errors[0]
+
+
 def test_the_same_seed_gives_the_same_weights_whatever_the_workers(train, tmp_path):
     for name, *options in (("one",), ("two", "--workers", 1), ("other", "--seed", 1), ("whole", "--whole-picture")):
         assert train(name, "--steps", 2, *options)[0] == 0
