@@ -73,7 +73,8 @@ def tissues_of(grey: NDArray[np.uint8], white: NDArray[np.uint8], brain: NDArray
 def _voxels(path: Path) -> NDArray[np.uint8]:
     import nibabel
 
+    load: Any = nibabel.load
     try:
-        return np.asarray(nibabel.nifti1.load(path).dataobj).astype(np.uint8)
+        return np.asarray(load(path).dataobj).astype(np.uint8)
     except (OSError, nibabel.filebasedimages.ImageFileError) as reason:
         raise StorageError(f"the template {path} cannot be read: {reason}; install nilearn 0.14 anew") from reason
