@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from echotrain.mrd.errors import ConfigError, nearest
 
+from .dropout import dropping
 from .encoding import Network, Reconstruction, intensity_scale
 from .modl import Modl
 from .naive import NaiveCnn
@@ -24,6 +25,7 @@ __all__ = [
     "UNetReconstruction",
     "VarNet",
     "build",
+    "dropping",
     "intensity_scale",
 ]
 
@@ -32,6 +34,12 @@ ARCHITECTURES: Mapping[str, type[Network]] = {
     "naive": NaiveCnn,
     "unet": UNetReconstruction,
     "varnet": VarNet,
+}
+
+_WANTED: Mapping[type, tuple[str, Callable[[Any], bool]]] = {
+    bool: ("true or false", lambda _: True),
+    int: ("a whole number from 1", lambda value: value >= 1),
+    float: ("a decimal from 0.0 to less than 1", lambda value: 0 <= value < 1),
 }
 
 
@@ -50,7 +58,7 @@ def build(description: Mapping[str, Any]) -> Network:
         if parameter not in known:
             raise ConfigError(f"architecture {name} has no parameter {parameter!r}; {nearest(parameter, known)}")
         wanted = type(known[parameter].default)
-        if type(value) is not wanted or (wanted is int and value < 1):
-            words = "true or false" if wanted is bool else "a whole number from 1"
+        words, fits = _WANTED[wanted]
+        if type(value) is not wanted or not fits(value):
             raise ConfigError(f"{parameter}={value!r} of architecture {name} must be {words}")
     return architecture(**parameters)

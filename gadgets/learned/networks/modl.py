@@ -34,6 +34,7 @@ class Modl(Network):
     """Cascades of the same network, each followed by conjugate gradients, with learnt coil maps.
 
     `weight` is that of the cleaned image where 1 is that of the data in a fully sampled pixel, as its logarithm.
+    `dropout` is of the network that cleans.
 
     Reference: H. Aggarwal et al., MoDL: Model-based deep learning architecture for inverse problems, IEEE Trans Med
     Imaging 2019, 38:394-405.
@@ -49,11 +50,12 @@ class Modl(Network):
         iterations: int = 8,
         *,
         readout_first: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_cascades, self.iterations = cascades, iterations
         self.sens_net = SensitivityNet(sens_channels, sens_pools, readout_first=readout_first)
-        self.model = ComplexUNet(channels, pools, readout_first=readout_first)
+        self.model = ComplexUNet(channels, pools, readout_first=readout_first, dropout=dropout)
         self.weight = nn.Parameter(torch.full((1,), -3.0))
 
     def reconstruct(self, kspace: Tensor, mask: Tensor, n_centre: int | Tensor) -> Reconstruction:

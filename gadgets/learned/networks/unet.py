@@ -9,22 +9,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .dropout import ChannelDropout
 from .encoding import TINY, Network, Reconstruction, magnitude, smooth_maps, to_image
 
 
 class _Convolutions(nn.Module):
     """Two convolutions, each normalised over the image. The numbers of layers are part of the names of weights."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(out_channels),
             nn.LeakyReLU(0.2),
-            nn.Identity(),
+            ChannelDropout(dropout),
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
             nn.InstanceNorm2d(out_channels),
             nn.LeakyReLU(0.2),
+            ChannelDropout(dropout),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,24 +53,32 @@ class _Enlargement(nn.Module):
 class UNet(nn.Module):
     """A U-Net of images of any size: (batch, in_channels, y, x) to (batch, out_channels, y, x), real.
 
-    `channels` is the width of the first layer, doubled at each of the `pools`. With `readout_first`, axes are swapped
-    inside, for weights that were trained on images whose readout runs along y, such as fastMRI's.
+    `channels` is the width of the first layer, doubled at each of the `pools`; `dropout` is the part of the channels
+    that are set to 0 by chance after each convolution in training. With `readout_first`, axes are swapped inside, for
+    weights that were trained on images whose readout runs along y, such as fastMRI's.
 
     References: O. Ronneberger et al., MICCAI 2015, p. 234-241; J. Zbontar et al., arXiv 1811.08839 (this form).
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, channels: int = 32, pools: int = 4, *, readout_first: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: int = 32,
+        pools: int = 4,
+        *,
+        readout_first: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.multiple, self.readout_first = 2**pools, readout_first
         widths = [channels * 2**level for level in range(pools)]
         self.down_sample_layers = nn.ModuleList(
-            _Convolutions(before, width) for before, width in zip([in_channels, *widths], widths, strict=False)
+            _Convolutions(before, width, dropout) for before, width in zip([in_channels, *widths], widths, strict=False)
         )
-        self.conv = _Convolutions(widths[-1], channels * 2**pools)
+        self.conv = _Convolutions(widths[-1], channels * 2**pools, dropout)
         self.up_transpose_conv = nn.ModuleList(_Enlargement(2 * width, width) for width in reversed(widths))
-        self.up_conv = nn.ModuleList(_Convolutions(2 * width, width) for width in reversed(widths))
+        self.up_conv = nn.ModuleList(_Convolutions(2 * width, width, dropout) for width in reversed(widths))
         self.up_conv[-1] = nn.Sequential(self.up_conv[-1], nn.Conv2d(channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,9 +104,9 @@ class UNet(nn.Module):
 class ComplexUNet(nn.Module):
     """A U-Net of complex images, whose parts are each brought to mean 0 and deviation 1. Shape (batch, y, x)."""
 
-    def __init__(self, channels: int, pools: int, *, readout_first: bool = False) -> None:
+    def __init__(self, channels: int, pools: int, *, readout_first: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
-        self.unet = UNet(2, 2, channels, pools, readout_first=readout_first)
+        self.unet = UNet(2, 2, channels, pools, readout_first=readout_first, dropout=dropout)
 
     def forward(self, image: Tensor) -> Tensor:
         parts = torch.view_as_real(image).permute(0, 3, 1, 2)
@@ -120,9 +130,11 @@ class UNetReconstruction(Network):
     Reference: J. Zbontar et al., fastMRI: An open dataset and benchmarks for accelerated MRI, arXiv 1811.08839.
     """
 
-    def __init__(self, channels: int = 32, pools: int = 4, *, readout_first: bool = False) -> None:
+    def __init__(
+        self, channels: int = 32, pools: int = 4, *, readout_first: bool = False, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.unet = UNet(1, 1, channels, pools, readout_first=readout_first)
+        self.unet = UNet(1, 1, channels, pools, readout_first=readout_first, dropout=dropout)
 
     def reconstruct(self, kspace: Tensor, mask: Tensor, n_centre: int | Tensor) -> Reconstruction:
         zero_filled = magnitude(to_image(kspace))

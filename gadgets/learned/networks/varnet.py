@@ -38,6 +38,8 @@ class Cascade(nn.Module):
 class VarNet(Network):
     """Unrolled reconstruction with learnt coil maps, image steps and weights of data consistency.
 
+    `dropout` is of the networks that clean images; maps have too few channels to lose any.
+
     Reference: A. Sriram et al., End-to-end variational networks for accelerated MRI reconstruction, MICCAI 2020,
     arXiv 2004.06688.
     """
@@ -51,11 +53,12 @@ class VarNet(Network):
         sens_pools: int = 4,
         *,
         readout_first: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.sens_net = SensitivityNet(sens_channels, sens_pools, readout_first=readout_first)
         self.cascades = nn.ModuleList(
-            Cascade(ComplexUNet(channels, pools, readout_first=readout_first)) for _ in range(cascades)
+            Cascade(ComplexUNet(channels, pools, readout_first=readout_first, dropout=dropout)) for _ in range(cascades)
         )
 
     def reconstruct(self, kspace: Tensor, mask: Tensor, n_centre: int | Tensor) -> Reconstruction:
