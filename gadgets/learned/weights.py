@@ -21,6 +21,7 @@ from .networks import Network, build
 
 SUFFIX = ".safetensors"
 CARD = "card"  # the name in the file's metadata
+KINDS = {16: torch.float16, 32: torch.float32}
 
 MEASURED = {
     "acceleration": "acceleration",
@@ -56,6 +57,9 @@ class ModelCard:
     contrasts: tuple[str, ...] = ()
     """Contrasts that it was trained on, in words."""
 
+    bits: int = 32
+    """Of each weight in the file, 16 or 32; networks compute with 32."""
+
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """The card that `text` describes.
@@ -69,6 +73,8 @@ class ModelCard:
             card = cls(ranges=ranges, contrasts=tuple(values.pop("contrasts", ())), **values)
         except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"the model card is none: {error}") from error
+        if card.bits not in tuple(KINDS):
+            raise ConfigError(f"the model card has bits={card.bits!r}; known: {', '.join(map(str, KINDS))}")
         if unknown := set(ranges).difference(MEASURED):
             raise ConfigError(
                 f"the model card has ranges of {', '.join(sorted(unknown))}; known: {', '.join(MEASURED)}"
@@ -93,8 +99,9 @@ class Weights:
 
 
 def save_weights(path: Path, network: Network, card: ModelCard) -> None:
-    """Write the weights of `network` with their card, and a readable copy of the card beside them."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    """Write the weights of `network` in as many bits as their card says, and a readable copy of the card beside."""
+    kind = KINDS[card.bits]
+    tensors = {name: value.detach().cpu().to(kind).contiguous() for name, value in network.state_dict().items()}
     path.write_bytes(files.save(tensors, {CARD: card.to_json()}))
     path.with_suffix(".json").write_text(card.to_json() + "\n")
 

@@ -47,9 +47,14 @@ def test_what_is_written_is_read(folder):
 
 
 def test_half_precision_in_a_file_is_taken(folder):
-    network = tiny("unet").half()
-    save_weights(folder / "half.safetensors", network, ModelCard("unet", PARAMETERS["unet"]))
-    assert all(weight.dtype == torch.float32 for weight in load_weights("half").network.parameters())
+    network, card = tiny("varnet"), ModelCard("varnet", PARAMETERS["varnet"], bits=16)
+    save_weights(folder / "half.safetensors", network, card)
+    stored = load((folder / "half.safetensors").read_bytes())
+    assert all(weight.dtype == torch.float16 for weight in stored.values())
+    found = load_weights("half")
+    assert found.card == card
+    for name, value in network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], value.half().float()), name
 
 
 def test_weights_are_loaded_once_while_their_file_is_the_same(folder):
@@ -149,6 +154,7 @@ def with_card(card):
         (with_card('{"architecture": "unet", "colour": 1}'), "the model card is none"),
         (with_card('{"architecture": "unet", "ranges": {"weather": [0, 1]}}'), "ranges of weather"),
         (with_card('{"architecture": "unet", "ranges": {"noise": 3}}'), "the model card is none"),
+        (with_card('{"architecture": "unet", "bits": 8}'), "bits=8; known: 16, 32"),
         (with_card('{"architecture": "transformer"}'), "no architecture 'transformer'"),
     ],
 )
