@@ -102,6 +102,6 @@ def _parameter(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     words = {"true": True, "false": False}
     try:
-        return name, words[value] if value in words else int(value)
+        return name, words[value] if value in words else float(value) if "." in value else int(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither NAME=NUMBER nor NAME=true or false") from None
