@@ -20,11 +20,12 @@ from ..gadget import Gadget
 from ..image_headers import worked_on
 from ..parameters import parameter
 from ..tensors import as_tensor
+from .choice import best, candidates, refused
 from .device import best_device, enough_memory
 from .figures import line_residual, n_centre_lines, outside, scan_figures
 from .networks import Network, Reconstruction, intensity_scale
 from .networks.encoding import along_lines, to_kspace
-from .weights import ModelCard, Weights, load_weights, read_card, weights_files
+from .weights import Weights
 
 FEWEST = 4  # lines around the centre, below which nothing tells the coils
 BESIDE = 500  # added to the number of the series of conventional images
@@ -49,7 +50,8 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
     takes_image_space_readout = True
 
     model: str = parameter(
-        "auto", "Name of the weights; auto takes those on whose model card least of the scan is out of range."
+        "varnet",
+        "Name of the weights, or of an architecture, of whose weights those for the scan's acceleration are taken.",
     )
     beside: bool = parameter(
         False, f"Give the image of CgSense, with its default values, with each as well: series + {BESIDE}."
@@ -62,11 +64,7 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
         self._conventional.start(header)
         self._device = best_device()
         self._told: set[str] = set()
-        self._cards: dict[str, ModelCard] = {}
-        if self.model == "auto":
-            self._cards = {name: read_card(path) for name, path in weights_files().items()}
-        if self.model != "auto" or not self._cards:
-            self._cards = {self.model: load_weights(self.model).card}
+        self._weights = candidates(self.model)
 
     def process(self, kspace: KSpace, /) -> Iterator[Image | Text]:
         for unit in kspace.units():
@@ -81,7 +79,12 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
             lines = to_kspace(as_tensor(channels.data).movedim(1, 0)) * along_lines(mask)  # (z, channel, ky, kx)
             scale = intensity_scale(lines, n_centre)
             figures = scan_figures(lines, mask, n_centre, scale)
-            weights = self._chosen(figures)
+            weights = best(self._weights, figures)
+            if refused(weights.card, figures):
+                raise DataError(
+                    f"weights {weights.name} are for a single channel, and lines have {len(channels.data)}; take "
+                    "weights for several, or compress the coils to one channel"
+                )
             made = yield from self._reconstructed(weights, lines, mask, n_centre, scale)
             if "noise" in figures:
                 figures["residual"] = (line_residual(made, lines, mask),)
@@ -133,23 +136,6 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
                 "or more; acquire the centre of k-space without gaps"
             )
         return torch.from_numpy(rows.copy()), n_centre
-
-    def _chosen(self, figures: dict[str, tuple[float, ...]]) -> Weights:
-        """The weights for a scan; those for the narrowest range of accelerations, where several are as good."""
-
-        def unfit(name: str) -> tuple[int, float, str]:
-            card = self._cards[name]
-            low, high = card.ranges.get("acceleration", (0.0, np.inf))
-            return len(outside(card, figures)), high - low, name
-
-        weights = load_weights(min(self._cards, key=unfit))
-        (n_channels,) = figures["channels"]
-        if n_channels > weights.card.ranges.get("channels", (1, np.inf))[1] == 1:
-            raise DataError(
-                f"weights {weights.name} are for a single channel, and lines have {n_channels:g}; take weights for "
-                "several, or compress the coils to one channel"
-            )
-        return weights
 
     def _reconstructed(
         self, weights: Weights, lines: Tensor, mask: Tensor, n_centre: int, scale: Tensor

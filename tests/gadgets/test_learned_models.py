@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from known_coils import started, unit
-from tiny_networks import install_script
+from tiny_networks import find_only_in, install_script
 from undersampling import N_CHANNELS, N_KX, N_KY, channel_images, every, only, relative
 
 from echotrain.gadgets import RunModel
@@ -25,8 +25,7 @@ SHAPE = (2, 3, 9, 7)  # of an image: channel, z, y, x
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("ECHOTRAIN_MODELS", str(tmp_path))
-    return tmp_path
+    return find_only_in(tmp_path, monkeypatch)
 
 
 def complex_image(shape=SHAPE, seed=0):

@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 import torch
 from safetensors.torch import load, save
-from tiny_networks import PARAMETERS, install_weights, tiny
+from tiny_networks import PARAMETERS, find_only_in, install_weights, tiny
 
 from echotrain.gadgets.learned.weights import CARD, ModelCard, load_weights, read_card, save_weights, weights_files
 from echotrain.mrd.errors import ConfigError
@@ -15,8 +15,7 @@ from echotrain.mrd.errors import ConfigError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("ECHOTRAIN_MODELS", str(tmp_path))
-    return tmp_path
+    return find_only_in(tmp_path, monkeypatch)
 
 
 def refusal(name):

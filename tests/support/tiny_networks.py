@@ -5,6 +5,7 @@ import warnings
 
 import torch
 
+from echotrain.gadgets.learned import folders
 from echotrain.gadgets.learned.networks import build
 from echotrain.gadgets.learned.weights import ModelCard, save_weights
 
@@ -22,11 +23,18 @@ def tiny(architecture, seed=0, **parameters):
         return build({"architecture": architecture, "parameters": PARAMETERS[architecture] | parameters}).eval()
 
 
-def install_weights(folder, name, architecture="varnet", seed=0, **card):
+def find_only_in(folder, monkeypatch):
+    """Have gadgets find weights and models in `folder`, and none that ship."""
+    monkeypatch.setenv(folders.VARIABLE, str(folder))
+    monkeypatch.setattr(folders, "SHIPPED", folder)
+    return folder
+
+
+def install_weights(folder, name, architecture="varnet", seed=0, parameters=(), **card):
     """Weights called `name` in `folder`; gives the network that they are of."""
-    network = tiny(architecture, seed)
-    path = folder / f"{name}.safetensors"
-    save_weights(path, network, ModelCard(architecture, PARAMETERS[architecture], **card))
+    parameters = PARAMETERS[architecture] | dict(parameters)
+    network = tiny(architecture, seed, **parameters)
+    save_weights(folder / f"{name}.safetensors", network, ModelCard(architecture, parameters, **card))
     return network
 
 
