@@ -25,7 +25,7 @@ def candidates(model: str) -> list[Weights]:
 
 
 def best(weights: Sequence[Weights], figures: Mapping[str, tuple[float, ...]]) -> Weights:
-    """Those for the nearest acceleration, with least of the scan out of range, and the narrowest range of accelerations.
+    """Those for the nearest acceleration, least of the scan out of range, and the narrowest range of accelerations.
 
     Those that would be refused, and then those with dropout, which costs a little of the image, come last.
     """
