@@ -26,8 +26,8 @@ class ChannelDropout(nn.Dropout2d):
 
 
 @contextmanager
-def dropping(chance: torch.Generator) -> Iterator[None]:
-    """While it lasts, networks drop channels drawn from `chance`, a generator on the CPU; nothing else changes."""
+def dropping(chance: torch.Generator | None) -> Iterator[None]:
+    """While it lasts, networks drop channels drawn from `chance`, a generator on the CPU; by None, none at all."""
     token = _chance.set(chance)
     try:
         yield
