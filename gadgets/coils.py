@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -49,24 +50,42 @@ def adaptive_coil_maps(images: Array, width: int = 5, iterations: int = 5) -> Ar
 
     Each pixel's map is the dominant eigenvector of the channels' covariance over a box of `width` pixels, found by
     power iterations that start from the dominant eigenvector of the whole image; so the phase of the maps is relative
-    to that virtual channel. The squares of the maps sum to 1, or to 0 where a box holds no signal.
+    to that virtual channel. All iterations but the last are on every second pixel, since maps vary little from one to
+    the next. The squares of the maps sum to 1, or to 0 where a box holds no signal.
 
     References: S. Inati et al., A solution to the phase problem in adaptive coil combination, ISMRM 2013, p. 2672;
     D. Walsh et al., Magn Reson Med 2000, 43:682-690.
     """
     channels = as_tensor(images)
+    steps = [2 if size > 2 * width else 1 for size in channels.shape[1:]]
+    coarse = channels[_every(steps, [0] * len(steps))].contiguous()
+    maps = _dominant_channel(channels).view(-1, *[1] * len(steps)).expand_as(coarse)
+    for _ in range(iterations - 1):
+        # The box of as many pixels as span that of `width`.
+        maps = _power_iteration(coarse, _combine(coarse, maps), 2 * ((width // 2 + 1) // 2) + 1)
+    combined = torch.empty_like(channels[0])
+    for first in product(*map(range, steps)):
+        places = _every(steps, first)
+        part = channels[places]
+        combined[places[1:]] = _combine(part, maps[(slice(None), *map(slice, part.shape[1:]))])
+    return as_given(_power_iteration(channels, combined, width), images)
+
+
+def _every(steps: Sequence[int], first: Sequence[int]) -> tuple[slice, ...]:
+    """All channels, and every nth pixel along each axis."""
+    return slice(None), *(slice(begin, None, step) for begin, step in zip(first, steps, strict=True))
+
+
+def _power_iteration(channels: Tensor, combined: Tensor, width: int) -> Tensor:
+    """Maps of the channels, from what they gave when combined by maps before."""
     maps = torch.empty_like(channels)
     tiny = torch.finfo(channels.real.dtype).tiny
+    # The scale keeps squares of the maps within the range of single precision.
+    weight = combined.conj().resolve_conj() / combined.abs().max().clamp_min(tiny)
     per_group = max(1, GROUP // max(1, channels[0].numel()))
-    combined = torch.tensordot(_dominant_channel(channels).conj(), channels, 1)
-    for _ in range(iterations):
-        # The scale keeps squares of the maps within the range of single precision.
-        weight = combined.conj().resolve_conj() / combined.abs().max().clamp_min(tiny)
-        for group, out in zip(torch.split(channels, per_group), torch.split(maps, per_group), strict=True):
-            _box_sum(weight * group, width, out)
-        norm = root_sum_of_squares(maps).clamp_min_(tiny)
-        combined = _combine(channels, maps).div_(norm)
-    return as_given(maps.mul_(norm.reciprocal()), images)  # a complex division is slow
+    for group, out in zip(torch.split(channels, per_group), torch.split(maps, per_group), strict=True):
+        _box_sum(weight * group, width, out)
+    return maps.mul_(root_sum_of_squares(maps).clamp_min_(tiny).reciprocal_())  # a complex division is slow
 
 
 def smooth_images(calibration: Array, centre: Sequence[int], shape: Sequence[int]) -> Array:
