@@ -45,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--whole-picture", action="store_true", default=argparse.SUPPRESS, help="the loss is not of the head alone"
     )
+    option("--adversarial", float, "weight of an adversary against banding, such as 0.1 (default 0, none)", "WEIGHT")
     option("--rate", float, "learning rate (default 1e-3)", "RATE")
     option("--steps", int, "steps to take (default 3000)", "N")
     option("--minutes", float, "to train at most", "MINUTES")

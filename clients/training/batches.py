@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from echotrain.gadgets.learned.figures import n_centre_lines, scan_figures
 from echotrain.gadgets.learned.networks import Network, intensity_scale
 
-from .examples import Example, Source, centre_crop, single_coil
+from .examples import Example, Source, centre_crop, single_coil, transpose
 from .masks import Sampling
+
+EITHER_WAY = 2  # tells this chance from others by the same seed and index
 
 
 class Shown(NamedTuple):
@@ -41,6 +43,9 @@ class Shown(NamedTuple):
     figures: Mapping[str, tuple[float, ...]]
     """Of the scan, as the server measures them."""
 
+    transposed: bool = False
+    """Whether the example was."""
+
     def to(self, device: torch.device) -> Shown:
         """The same on another device."""
         parts = {name: getattr(self, name).to(device) for name in ("kspace", "mask", "truth", "head")}
@@ -63,17 +68,22 @@ def show(example: Example, sampling: Sampling, seed: tuple[int, ...]) -> Shown:
     if math.isfinite(example.noise):
         figures["noise"] = (math.sqrt(2) * example.noise / scale,)  # there it is that of real and imaginary part
     truth, head = torch.from_numpy(example.truth)[None] / scale, torch.from_numpy(example.head)[None]
-    return Shown(kspace / scale, lines, n_centre, truth, head, scale, figures)
+    return Shown(kspace / scale, lines, n_centre, truth, head, scale, figures, example.transposed)
 
 
 class Examples(Dataset[Shown]):
-    """An endless row of examples to learn from."""
+    """An endless row of examples to learn from; with `either_way` half of them are transposed, by chance."""
 
-    def __init__(self, source: Source, sampling: Sampling, seed: int, *, one_coil: bool) -> None:
-        self._source, self._sampling, self._seed, self._one_coil = source, sampling, seed, one_coil
+    def __init__(
+        self, source: Source, sampling: Sampling, seed: int, *, one_coil: bool, either_way: bool = False
+    ) -> None:
+        self._source, self._sampling, self._seed = source, sampling, seed
+        self._one_coil, self._either_way = one_coil, either_way
 
     def __getitem__(self, index: int) -> Shown:
         example = self._source.draw(index)
+        if self._either_way and np.random.default_rng((self._seed, index, EITHER_WAY)).random() < 0.5:
+            example = transpose(example)
         return show(single_coil(example) if self._one_coil else example, self._sampling, (self._seed, index))
 
 

@@ -30,6 +30,9 @@ class Checkpoint(NamedTuple):
     minutes: float
     """Spent so far."""
 
+    adversary: dict[str, Any] | None = None
+    """The state of the one against banding, where there is one."""
+
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint, which takes the place of the one before only once it is whole.

@@ -28,6 +28,9 @@ class Example:
     noise: float = float("nan")
     """Standard deviation of real and imaginary part, where the 99th percentile of `truth` is 1; nan if not known."""
 
+    transposed: bool = False
+    """Whether y is what was x."""
+
 
 class Source(Protocol):
     """Where examples come from; the same index always gives the same example."""
@@ -57,6 +60,17 @@ def centre_crop(array: Any, shape: tuple[int, ...]) -> Any:
     """The middle part of the last axes; index n // 2 stays the origin."""
     first = [size // 2 - wanted // 2 for size, wanted in zip(array.shape[-len(shape) :], shape, strict=True)]
     return array[(..., *(slice(start, start + wanted) for start, wanted in zip(first, shape, strict=True)))]
+
+
+def transpose(example: Example) -> Example:
+    """The slice with its axes swapped, so that lines are left out along the other one."""
+    return replace(
+        example,
+        kspace=np.ascontiguousarray(example.kspace.swapaxes(-2, -1)),
+        truth=np.ascontiguousarray(example.truth.T),
+        head=np.ascontiguousarray(example.head.T),
+        transposed=not example.transposed,
+    )
 
 
 def single_coil(example: Example) -> Example:

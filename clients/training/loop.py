@@ -16,8 +16,10 @@ from echotrain.gadgets.learned.networks import Network
 from echotrain.mrd.errors import ParameterError, StorageError
 
 from . import checkpoints
+from .banding import Adversary, seen
 from .batches import Examples, Shown, examples
 from .checkpoints import Checkpoint
+from .detectability import detectability
 from .losses import LOSSES
 from .plan import Plan
 from .validation import Report, validate
@@ -41,6 +43,7 @@ class Training:
         self._device = plan.where()
         self._network = (replace(plan, start_from="") if resume else plan).network().to(self._device)
         self._optimizer = torch.optim.Adam(self._network.parameters(), plan.rate)
+        self._adversary = Adversary(plan.seed, self._device) if plan.adversarial else None
         self.source, self._judged = plan.sources()
         self.step, self._minutes = 0, 0.0
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -48,6 +51,8 @@ class Training:
             self._network.load_state_dict(resume.network)
             self._optimizer.load_state_dict(resume.optimizer)
             self.step, self._minutes, self.ranges = resume.step, resume.minutes, resume.ranges
+            if self._adversary and resume.adversary:
+                self._adversary.load(resume.adversary)
         self._loss = LOSSES[plan.loss]
         self._began = time.monotonic() - 60 * self._minutes
         self.report: Report = {}
@@ -64,7 +69,8 @@ class Training:
             ParameterError: where the loss is not finite any more.
             StorageError: where log, checkpoint or pictures cannot be written.
         """
-        data = Examples(self.source, self.plan.sampling(), self.plan.seed, one_coil=self.plan.single_coil)
+        plan, both = self.plan, self._adversary is not None
+        data = Examples(self.source, plan.sampling(), plan.seed, one_coil=plan.single_coil, either_way=both)
         first, stop = self.step * self.plan.batch, self.plan.steps * self.plan.batch
         coming = examples(data, first, stop, self.plan.workers)
         recent: list[float] = []
@@ -73,12 +79,15 @@ class Training:
             recent.append(self._advance([next(coming) for _ in range(self.plan.batch)]))
             last = self._spent() >= 1
             if last or self.step % LOG_EVERY == 0:
-                self._note({"loss": sum(recent) / len(recent), "rate": self._rate()}, watch)
+                guessed = {"adversary": self._adversary.accuracy()} if self._adversary else {}
+                self._note({"loss": sum(recent) / len(recent), "rate": self._rate(), **guessed}, watch)
                 recent = []
             if last or self.step % self.plan.validate_every == 0:
                 self._judge(watch)
         if not self.report:  # it was over before it began
             self._judge(watch)
+        if self._adversary:
+            self._detect(watch)
 
     def _advance(self, batch: list[Shown]) -> float:
         """One step. Gives the loss before it."""
@@ -96,6 +105,10 @@ class Training:
                 image = shown.image(self._network)
             pixels = torch.ones_like(shown.head) if self.plan.whole_picture else shown.head
             loss = self._loss(image, shown.truth, float(shown.truth.max()), pixels) / len(batch)
+            if self._adversary:
+                picture = seen(image, pixels, transposed=shown.transposed)
+                guess = self._adversary.face(picture, transposed=shown.transposed)
+                loss = loss + self.plan.adversarial * guess / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
@@ -104,6 +117,8 @@ class Training:
                 f"{self.folder}; start again with a lower --rate than {self.plan.rate:g}"
             )
         self._optimizer.step()
+        if self._adversary:
+            self._adversary.step()
         self.step += 1
         return total
 
@@ -129,12 +144,25 @@ class Training:
         self._note({"validation": self.report}, watch)
         self._save()
 
+    def _detect(self, watch: Watch) -> None:
+        """Measure what is left of banding, which is too long to do at each validation."""
+        measured = detectability(
+            self._network,
+            self._judged,
+            self.plan.sampling(),
+            device=self._device,
+            one_coil=self.plan.single_coil,
+            whole_picture=self.plan.whole_picture,
+        )
+        self.report["detectability"] = measured._asdict()
+        self._note({"detectability": self.report["detectability"]}, watch)
+
     def _save(self) -> None:
         minutes = (time.monotonic() - self._began) / 60
         network, optimizer = self._network.state_dict(), self._optimizer.state_dict()
-        checkpoints.save(
-            self.folder, Checkpoint(self.step, self.plan.plain(), network, optimizer, self.ranges, minutes)
-        )
+        adversary = self._adversary.state() if self._adversary else None
+        plan = self.plan.plain()
+        checkpoints.save(self.folder, Checkpoint(self.step, plan, network, optimizer, self.ranges, minutes, adversary))
 
     def _note(self, values: dict[str, Any], watch: Watch) -> None:
         minutes = round((time.monotonic() - self._began) / 60, 3)

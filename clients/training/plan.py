@@ -64,6 +64,9 @@ class Plan:
     whole_picture: bool = False
     """Whether the loss is over the whole picture, as in fastMRI, or over the head alone."""
 
+    adversarial: float = 0.0
+    """Weight of an adversary against banding beside the loss; 0 for none."""
+
     rate: float = 1e-3
     """Of Adam; a tenth of it in the last fifth."""
 
@@ -91,7 +94,7 @@ class Plan:
         for name in ("steps", "batch", "validate_every", "validation_slices"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name}={getattr(self, name)} must be 1 or more")
-        for name in ("minutes", "seed", "workers"):
+        for name in ("minutes", "seed", "workers", "adversarial"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ParameterError(f"{name}={getattr(self, name)} must be 0 or more")
         if not 0 < self.rate < float("inf"):

@@ -47,6 +47,9 @@ def train(plan: Plan, folder: Path, resume: Checkpoint | None = None) -> Path:
             for name, figures in values.get("validation", {}).items():
                 words = f"SSIM {figures['ssim']:.4f}  PSNR {figures['psnr']:.2f} dB  NMSE {figures['nmse']:.5f}"
                 console.print(f"step {step}  {name:<24}{words}", highlight=False, soft_wrap=True)
+            if measured := values.get("detectability"):
+                words = "axis of the missing lines found in {accuracy:.1%} of pictures ({low:.1%} to {high:.1%})"
+                console.print(f"step {step}  {words.format(**measured)}", highlight=False, soft_wrap=True)
 
         training.run(watch)
     weights = folder / f"{folder.absolute().name}{SUFFIX}"
