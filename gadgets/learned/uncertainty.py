@@ -91,6 +91,13 @@ def stein_risk(
     return (off + slope) / float(weights.sum(dtype=torch.float64)) - 1
 
 
+def acquired_samples(head: NDArray[np.void] | np.void, n_kx: int) -> Tensor:
+    """Which samples of lines with the header `head` were acquired, and not filled with zeros. Shape (kx,)."""
+    inside = torch.zeros(n_kx, dtype=torch.bool)
+    inside[int(head["discard_pre"]) : n_kx - int(head["discard_post"])] = True
+    return inside
+
+
 def has_unit_noise(kspace: Tensor, acquired: Tensor) -> bool:
     """Whether the samples that are `acquired`, a mask to broadcast, can all hold noise of unit variance."""
     return bool(kspace[acquired.expand(kspace.shape)].abs().square().median() >= LEAST_MEDIAN)
