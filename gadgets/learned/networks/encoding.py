@@ -45,8 +45,8 @@ def magnitude(channels: Tensor) -> Tensor:
 
 
 def along_lines(mask: Tensor) -> Tensor:
-    """A mask of lines, to multiply k-space with."""
-    return mask[..., None, :, None]
+    """A mask of lines, to multiply k-space with; one of samples, (batch, 1, ky, kx), is that already."""
+    return mask if mask.ndim == 4 else mask[..., None, :, None]
 
 
 def centre_lines(kspace: Tensor, n_centre: int | Tensor) -> Tensor:
