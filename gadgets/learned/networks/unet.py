@@ -13,6 +13,18 @@ from .dropout import ChannelDropout
 from .encoding import TINY, Network, Reconstruction, magnitude, smooth_maps, to_image
 
 
+class _Normalisation(nn.InstanceNorm2d):
+    """Brings each channel of each image to mean 0 and variance 1; without gradients by fewer passes on the CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad or x.device.type != "cpu":
+            return super().forward(x)
+        flat = x.flatten(2)
+        off = flat - flat.mean(-1, keepdim=True)
+        variance = torch.linalg.vector_norm(off, dim=-1, keepdim=True).square() / flat.shape[-1]
+        return off.mul_((variance + self.eps).rsqrt()).view(x.shape)
+
+
 class _Convolutions(nn.Module):
     """Two convolutions, each normalised over the image. The numbers of layers are part of the names of weights."""
 
@@ -20,11 +32,11 @@ class _Convolutions(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(out_channels),
+            _Normalisation(out_channels),
             nn.LeakyReLU(0.2),
             ChannelDropout(dropout),
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(out_channels),
+            _Normalisation(out_channels),
             nn.LeakyReLU(0.2),
             ChannelDropout(dropout),
         )
@@ -41,7 +53,7 @@ class _Enlargement(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2, bias=False),
-            nn.InstanceNorm2d(out_channels),
+            _Normalisation(out_channels),
             nn.LeakyReLU(0.2),
         )
 

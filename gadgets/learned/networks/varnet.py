@@ -18,7 +18,11 @@ class SensitivityNet(nn.Module):
 
     def forward(self, kspace: Tensor, n_centre: int | Tensor) -> Tensor:
         images = to_image(centre_lines(kspace, n_centre))
-        maps: Tensor = self.norm_unet(images.flatten(0, 1)).view(images.shape)
+        channels = images.flatten(0, 1)
+        # Where no gradients are kept, they stay in the caches of a CPU one at a time.
+        alone = channels.device.type == "cpu" and not torch.is_grad_enabled()
+        parts = channels.split(1 if alone else len(channels))
+        maps = torch.cat([self.norm_unet(part) for part in parts]).view(images.shape)
         return maps / magnitude(maps).clamp_min(TINY)[:, None]
 
 
