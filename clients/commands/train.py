@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="weights, checkpoint, log and pictures go here")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
-    option("--architecture", str, "unet, varnet, modl or naive (default varnet, a small one)", "NAME")
+    option("--architecture", str, "unet, varnet, modl, naive or score (default varnet, a small one)", "NAME")
     parser.add_argument(
         "--set", type=_parameter, action="append", dest="parameters", metavar="NAME=VALUE", default=argparse.SUPPRESS
     )

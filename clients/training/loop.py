@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from echotrain.gadgets.learned.networks import Network
+from echotrain.gadgets.learned.networks import Network, ScoreNetwork
 from echotrain.mrd.errors import ParameterError, StorageError
 
 from . import checkpoints
@@ -22,6 +23,7 @@ from .checkpoints import Checkpoint
 from .detectability import detectability
 from .losses import LOSSES
 from .plan import Plan
+from .score_matching import score_matching
 from .validation import Report, validate
 
 LOG_EVERY = 10  # steps
@@ -101,14 +103,7 @@ class Training:
             for name, values in shown.figures.items():
                 low, high = self.ranges.get(name, (math.inf, -math.inf))
                 self.ranges[name] = (min(low, *values), max(high, *values))
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed_precision(self._device)):
-                image = shown.image(self._network)
-            pixels = torch.ones_like(shown.head) if self.plan.whole_picture else shown.head
-            loss = self._loss(image, shown.truth, float(shown.truth.max()), pixels) / len(batch)
-            if self._adversary:
-                picture = seen(image, pixels, transposed=shown.transposed)
-                guess = self._adversary.face(picture, transposed=shown.transposed)
-                loss = loss + self.plan.adversarial * guess / len(batch)
+            loss = self._missed(shown) / len(batch)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
@@ -121,6 +116,19 @@ class Training:
             self._adversary.step()
         self.step += 1
         return total
+
+    def _missed(self, shown: Shown) -> Tensor:
+        """The loss of one example; a prior knows no sampling, and learns from the true image alone."""
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=mixed_precision(self._device)):
+            if isinstance(self._network, ScoreNetwork):
+                return score_matching(self._network, shown.truth)
+            image = shown.image(self._network)
+        pixels = torch.ones_like(shown.head) if self.plan.whole_picture else shown.head
+        loss = self._loss(image, shown.truth, float(shown.truth.max()), pixels)
+        if self._adversary:
+            picture = seen(image, pixels, transposed=shown.transposed)
+            loss = loss + self.plan.adversarial * self._adversary.face(picture, transposed=shown.transposed)
+        return loss
 
     def _spent(self) -> float:
         """The part of the steps or of the time that is over, whichever is more."""

@@ -100,6 +100,12 @@ class Plan:
         if not 0 < self.rate < float("inf"):
             raise ParameterError(f"rate={self.rate} must be above 0")
 
+        if self.architecture == "score" and self.adversarial:
+            raise ParameterError(
+                f"adversarial={self.adversarial:g} is for networks that reconstruct; one of architecture score learns "
+                "from true images alone"
+            )
+
     def sampling(self) -> Sampling:
         """Masks to learn from."""
         return Sampling(self.mask, self.accelerations, self.centre_fractions, self.paired)

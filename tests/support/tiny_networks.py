@@ -14,6 +14,7 @@ PARAMETERS = {
     "naive": {"channels": 2, "pools": 2},
     "varnet": {"cascades": 2, "channels": 2, "pools": 2, "sens_channels": 2, "sens_pools": 1},
     "modl": {"cascades": 2, "channels": 2, "pools": 2, "sens_channels": 2, "sens_pools": 1, "iterations": 3},
+    "score": {"channels": 2, "pools": 2},
 }
 
 

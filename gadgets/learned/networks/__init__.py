@@ -12,6 +12,7 @@ from .dropout import dropping
 from .encoding import Network, Reconstruction, intensity_scale
 from .modl import Modl
 from .naive import NaiveCnn
+from .score import ScoreNetwork
 from .unet import UNet, UNetReconstruction
 from .varnet import VarNet
 
@@ -21,6 +22,7 @@ __all__ = [
     "NaiveCnn",
     "Network",
     "Reconstruction",
+    "ScoreNetwork",
     "UNet",
     "UNetReconstruction",
     "VarNet",
@@ -32,6 +34,7 @@ __all__ = [
 ARCHITECTURES: Mapping[str, type[Network]] = {
     "modl": Modl,
     "naive": NaiveCnn,
+    "score": ScoreNetwork,
     "unet": UNetReconstruction,
     "varnet": VarNet,
 }
