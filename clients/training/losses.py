@@ -10,6 +10,7 @@ from torch.nn import functional
 
 WINDOW = 7  # pixels, without weights
 K1, K2 = 0.01, 0.03
+L1_WEIGHT = 10  # near the truth both parts weigh about alike
 
 
 def ssim_map(image: Tensor, truth: Tensor, data_range: Tensor | float) -> Tensor:
@@ -43,4 +44,14 @@ def l1_loss(image: Tensor, truth: Tensor, data_range: Tensor | float, pixels: Te
     return functional.l1_loss(image[pixels], truth[pixels]) / data_range
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | float, Tensor], Tensor]] = {"ssim": ssim_loss, "l1": l1_loss}
+def ssim_l1_loss(image: Tensor, truth: Tensor, data_range: Tensor | float, pixels: Tensor) -> Tensor:
+    """Structure around `pixels` and brightness everywhere, so that around the head nothing is made up."""
+    everywhere = functional.l1_loss(image, truth) / data_range
+    return ssim_loss(image, truth, data_range, pixels) + L1_WEIGHT * everywhere
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor | float, Tensor], Tensor]] = {
+    "ssim": ssim_loss,
+    "l1": l1_loss,
+    "ssim+l1": ssim_l1_loss,
+}

@@ -24,6 +24,7 @@ SYNTHETIC = "synthetic"
 TRAINING, VALIDATION = 0, 1  # kinds of synthetic slices, which never meet
 # The small networks that two cores train in less than an hour; of others the architecture's own values are taken.
 SMALL: Mapping[str, Mapping[str, int]] = {
+    "sense_varnet": {"cascades": 4, "channels": 12, "pools": 3},
     "varnet": {"cascades": 4, "channels": 9, "pools": 3, "sens_channels": 8, "sens_pools": 4},
     "unet": {"channels": 16, "pools": 4},
 }

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from echotrain.clients.training.losses import l1_loss, ssim_loss, ssim_map
+from echotrain.clients.training.losses import l1_loss, ssim_l1_loss, ssim_loss, ssim_map
 from echotrain.clients.training.metrics import compare, head_of
 
 
@@ -47,9 +47,17 @@ def test_structural_similarity_of_flat_pictures_has_a_closed_form():
     assert float(1 - ssim_loss(a, b, 1.0, everywhere(a))) == pytest.approx(wanted, rel=1e-9)
 
 
+def test_both_losses_are_of_structure_in_the_head_and_of_brightness_everywhere():
+    image, truth = (torch.from_numpy(part) for part in pictures())
+    head = everywhere(truth)
+    head[:, :9] = False
+    wanted = ssim_loss(image, truth, 1.2, head) + 10 * (image - truth).abs().mean() / 1.2
+    assert float(ssim_l1_loss(image, truth, 1.2, head)) == pytest.approx(float(wanted), rel=1e-9)
+
+
 def test_losses_are_nothing_for_the_truth_itself_and_lead_towards_it():
     truth = torch.from_numpy(pictures()[1])
-    for loss in (ssim_loss, l1_loss):
+    for loss in (ssim_loss, l1_loss, ssim_l1_loss):
         assert float(loss(truth, truth, 1.0, everywhere(truth))) == pytest.approx(0, abs=1e-12)
         image = (0.7 * truth + 0.1).requires_grad_()
         before = loss(image, truth, 1.0, everywhere(truth))

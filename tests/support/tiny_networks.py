@@ -13,6 +13,7 @@ PARAMETERS = {
     "unet": {"channels": 2, "pools": 2},
     "naive": {"channels": 2, "pools": 2},
     "varnet": {"cascades": 2, "channels": 2, "pools": 2, "sens_channels": 2, "sens_pools": 1},
+    "sense_varnet": {"cascades": 2, "channels": 2, "pools": 2},
     "modl": {"cascades": 2, "channels": 2, "pools": 2, "sens_channels": 2, "sens_pools": 1, "iterations": 3},
     "score": {"channels": 2, "pools": 2},
 }

@@ -13,6 +13,7 @@ from .encoding import Network, Reconstruction, intensity_scale
 from .modl import Modl
 from .naive import NaiveCnn
 from .score import ScoreNetwork
+from .sense_varnet import SenseVarNet
 from .unet import UNet, UNetReconstruction
 from .varnet import VarNet
 
@@ -23,6 +24,7 @@ __all__ = [
     "Network",
     "Reconstruction",
     "ScoreNetwork",
+    "SenseVarNet",
     "UNet",
     "UNetReconstruction",
     "VarNet",
@@ -35,6 +37,7 @@ ARCHITECTURES: Mapping[str, type[Network]] = {
     "modl": Modl,
     "naive": NaiveCnn,
     "score": ScoreNetwork,
+    "sense_varnet": SenseVarNet,
     "unet": UNetReconstruction,
     "varnet": VarNet,
 }
