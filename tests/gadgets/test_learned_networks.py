@@ -9,6 +9,7 @@ from undersampling import noise, relative
 from echotrain.gadgets.fourier import centred_fft
 from echotrain.gadgets.learned.networks import ARCHITECTURES, UNet, VarNet, build, intensity_scale
 from echotrain.gadgets.learned.networks.encoding import (
+    along_lines,
     centre_lines,
     expand,
     magnitude,
@@ -59,13 +60,23 @@ def test_transforms_are_those_of_the_other_gadgets(shape):
     assert relative(to_image(to_kspace(image)).numpy(), image.numpy()) < 1e-5
 
 
-def test_reduce_is_the_adjoint_of_expand():
-    maps, image, kspace = random(2, 3, 7, 10), random(2, 7, 10, seed=1), random(2, 3, 7, 10, seed=2)
-    one, other = (
-        torch.vdot(kspace.flatten(), expand(image, maps).flatten()),
-        (reduce(kspace, maps).conj() * image).sum(),
-    )
-    assert torch.allclose(one, other, rtol=1e-4)
+MAPS = random(2, 3, 7, 10)
+
+
+@pytest.mark.parametrize(
+    ("operator", "adjoint", "channels"),
+    [
+        (to_kspace, to_image, (3,)),
+        (lambda x: expand(x, MAPS), lambda k: reduce(k, MAPS), ()),
+        (lambda k: centre_lines(k, 3), lambda k: centre_lines(k, 3), (3,)),
+        (lambda k: along_lines(lines(7, 2, 3)) * k, lambda k: along_lines(lines(7, 2, 3)) * k, (3,)),
+    ],
+    ids=["transform", "coils", "centre", "sampling"],
+)
+def test_what_stands_for_an_adjoint_is_one(operator, adjoint, channels):
+    x, y = random(2, *channels, 7, 10, seed=1), random(2, 3, 7, 10, seed=2)
+    one, other = torch.vdot(y.flatten(), operator(x).flatten()), torch.vdot(adjoint(y).flatten(), x.flatten())
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
