@@ -174,15 +174,17 @@ def test_lines_for_calibration_alone_are_taken_as_well_unless_they_are_of_anothe
         run(LearnedReconstruction(), apart, header=separate)
 
 
+@pytest.mark.parametrize("coils", [1, 4])
 @pytest.mark.parametrize("model", ["unet", "varnet"])
-def test_the_stock_chains_take_weights_of_their_names(folder, small_scan, model):
-    install_weights(folder, model, model)
-    scan = small_scan(matrix=(40, 36), coils=4, acceleration=2, noise=0.01)
+def test_the_stock_chains_take_weights_of_their_architecture(folder, small_scan, model, coils):
+    for architecture in ("unet", "varnet", "modl"):
+        install_weights(folder, f"{architecture}_r2", architecture, ranges={"channels": (1, 8)})
+    scan = small_scan(matrix=(40, 36), coils=coils, acceleration=2, noise=0.01)
     items = list(reconstruct(scan.batches, scan.header, model))
     images = [item for item in items if isinstance(item, Image)]
     assert [image.data.shape for image in images] == [(1, 1, 36, 40)] * 2
     assert all(image.data.dtype == np.float32 and np.isfinite(image.data).all() for image in images)
-    assert {image.meta["EchotrainModel"] for image in images} == {model}
+    assert {image.meta["EchotrainModel"] for image in images} == {f"{model}_r2"}
 
 
 def test_the_stock_chains_say_which_weights_there_are(folder, small_scan):
