@@ -15,7 +15,7 @@ from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .keep_channels import KeepChannels
-from .learned import LearnedReconstruction, RunModel
+from .learned import LearnedReconstruction, RunModel, ScorePrior
 from .line_compression import CompressLines
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
@@ -57,6 +57,7 @@ __all__ = [
     "Resize",
     "RunModel",
     "ScaleIntensity",
+    "ScorePrior",
     "Sense",
     "Spirit",
     "ToInteger",

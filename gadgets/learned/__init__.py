@@ -2,5 +2,6 @@
 
 from .reconstruct import LearnedReconstruction
 from .run_model import RunModel
+from .score_prior import ScorePrior
 
-__all__ = ["LearnedReconstruction", "RunModel"]
+__all__ = ["LearnedReconstruction", "RunModel", "ScorePrior"]

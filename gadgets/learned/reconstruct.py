@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -33,26 +33,11 @@ FEWEST = 4  # lines around the centre, below which nothing tells the coils
 BESIDE = 500  # added to the number of the series of conventional images
 DEVIATION = 600  # and of maps of the deviation
 
+Given = TypeVar("Given")
 
-class LearnedReconstruction(Gadget[KSpace, Image]):
-    """Reconstruct k-space with missing lines along ky to one complex image by a network, whose weights are named.
 
-    Volumes are taken slice by slice where lines lack along ky alone. Lines must be whitened for their noise to be
-    known. The image's meta attributes name the weights (EchotrainModel, EchotrainWeights: the file's SHA-256), and say
-    how far the image is off the acquired lines in units of their noise (EchotrainDataConsistency), and what of the scan
-    is beyond the ranges on the weights' model card (EchotrainOutside), of which the client is warned as well.
-
-    With `uncertainty` the image is a mean, and the deviation of magnitudes comes as series + 600: EchotrainUncertainty
-    says what it is over, and EchotrainUncertaintyFactor by what it was multiplied, where the card has a factor that was
-    calibrated. With `probes`, EchotrainSure is Stein's estimate of the mean squared error of acquired samples.
-
-    It runs on a GPU where there is one, and on the CPU where memory of that does not suffice.
-
-    Raises:
-        ConfigError: where there are no such weights, their file is not what it should be, or they tell no uncertainty.
-        DataError: where samples are not finite, lines lack along kz or around the centre, the weights are for a single
-            channel, or memory does not suffice.
-    """
+class _CheckedReconstruction(Gadget[KSpace, Image]):
+    """What gadgets share whose images rest on weights: the image, its deviation, and what is to be said of both."""
 
     takes_image_space_readout = True
 
@@ -63,11 +48,21 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
     beside: bool = parameter(
         False, f"Give the image of CgSense, with its default values, with each as well: series + {BESIDE}."
     )
-    uncertainty: Literal["none", "dropout", "ensemble"] = parameter(
-        "none", f"Mean and deviation over draws of dropout, or over all weights in `model`: series + {DEVIATION}."
-    )
-    samples: int = parameter(8, "Draws of dropout.", low=2)
     probes: int = parameter(0, "Random probes for Stein's estimate of the error; 0 for none of it.", low=0)
+
+    def _candidates(self) -> list[Weights]:
+        """The weights that there are to choose from."""
+        return candidates(self.model)
+
+    def _reconstructed(
+        self, members: Sequence[Weights], mask: Tensor, n_centre: int, lines: Tensor
+    ) -> tuple[Reconstruction, Tensor | None]:
+        """The image, and the deviation of its magnitude where one is wanted. `lines`: (slice, channel, ky, kx)."""
+        raise NotImplementedError
+
+    def _samples(self) -> tuple[str, str]:
+        """What the deviation is over: the word for it on model cards, and in words."""
+        raise NotImplementedError
 
     def start(self, header: Header, /) -> None:
         self._header = header
@@ -76,13 +71,8 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
         self._conventional.start(header)
         self._device = best_device()
         self._told: set[str] = set()
-        if self.uncertainty == "ensemble":
-            self._weights = ensemble([one for name in self.model.split() for one in candidates(name)])
-        else:
-            self._weights = candidates(self.model)
-        if self.uncertainty == "dropout":
-            self._weights = with_dropout(self._weights)
-        self._factors = {one.name: card_factor(one, self.uncertainty) for one in self._weights}
+        self._weights = self._candidates()
+        self._factors = {one.name: card_factor(one, self._samples()[0]) for one in self._weights}
 
     def process(self, kspace: KSpace, /) -> Iterator[Image | Text]:
         for unit in kspace.units():
@@ -171,38 +161,21 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
         return torch.from_numpy(rows.copy()), n_centre
 
     def _members(self, figures: dict[str, tuple[float, ...]]) -> list[Weights]:
-        """The weights for a scan: all of an ensemble, else the best."""
-        members = self._weights if self.uncertainty == "ensemble" else [best(self._weights, figures)]
-        for weights in members:
-            if refused(weights.card, figures):
-                raise DataError(
-                    f"weights {weights.name} are for a single channel, and lines have {figures['channels'][0]:g}; take "
-                    "weights for several, or compress the coils to one channel"
-                )
-        return members
+        """The weights for a scan."""
+        return [_fitting(best(self._weights, figures), figures)]
 
-    def _reconstructed(
-        self, members: Sequence[Weights], mask: Tensor, n_centre: int, lines: Tensor
-    ) -> tuple[Reconstruction, Tensor | None]:
-        """The image, and its deviation where one is wanted."""
-        scale = intensity_scale(lines, n_centre)
-        seeds = range(self.samples) if self.uncertainty == "dropout" else (None,)
-        made = (self._made(weights, seed, lines, mask, n_centre, scale) for weights in members for seed in seeds)
-        return (next(made), None) if self.uncertainty == "none" else spread(made)
-
-    def _made(
-        self, weights: Weights, seed: int | None, lines: Tensor, mask: Tensor, n_centre: int, scale: Tensor
-    ) -> Reconstruction:
+    def _anywhere(self, weights: Weights, lines: Tensor, run: Callable[[torch.device], Given]) -> Given:
+        """What `run` gives for lines on the GPU or, where there is none or too small a one, on the CPU."""
         if self._device.type != "cpu":
             try:
-                return _run(weights, self._device, seed, lines, mask, n_centre, scale)
+                return run(self._device)
             except torch.OutOfMemoryError:
                 self._device = torch.device("cpu")
         with enough_memory(f"weights {weights.name}", lines.shape):
-            return _run(weights, self._device, seed, lines, mask, n_centre, scale)
+            return run(self._device)
 
     def _deviation(self, meta: Meta, weights: Weights, channels: Image, deviation: Tensor) -> Iterator[Image | Text]:
-        over = f"{self.samples} draws of dropout" if self.uncertainty == "dropout" else f"{len(self._weights)} networks"
+        _, over = self._samples()
         said: Meta = {"EchotrainUncertainty": f"standard deviation over {over}"}
         factor = self._factors[weights.name]
         if factor:
@@ -233,7 +206,71 @@ class LearnedReconstruction(Gadget[KSpace, Image]):
         """Warn of a case, once."""
         if case not in self._told:
             self._told.add(case)
-            yield Text(f"warning: LearnedReconstruction: {words}")
+            yield Text(f"warning: {type(self).__name__}: {words}")
+
+
+class LearnedReconstruction(_CheckedReconstruction):
+    """Reconstruct k-space with missing lines along ky to one complex image by a network, whose weights are named.
+
+    Volumes are taken slice by slice where lines lack along ky alone. Lines must be whitened for their noise to be
+    known. The image's meta attributes name the weights (EchotrainModel, EchotrainWeights: the file's SHA-256), and say
+    how far the image is off the acquired lines in units of their noise (EchotrainDataConsistency), and what of the scan
+    is beyond the ranges on the weights' model card (EchotrainOutside), of which the client is warned as well.
+
+    With `uncertainty` the image is a mean, and the deviation of magnitudes comes as series + 600: EchotrainUncertainty
+    says what it is over, and EchotrainUncertaintyFactor by what it was multiplied, where the card has a factor that was
+    calibrated. With `probes`, EchotrainSure is Stein's estimate of the mean squared error of acquired samples.
+
+    It runs on a GPU where there is one, and on the CPU where memory of that does not suffice.
+
+    Raises:
+        ConfigError: where there are no such weights, their file is not what it should be, or they tell no uncertainty.
+        DataError: where samples are not finite, lines lack along kz or around the centre, the weights are for a single
+            channel, or memory does not suffice.
+    """
+
+    uncertainty: Literal["none", "dropout", "ensemble"] = parameter(
+        "none", f"Mean and deviation over draws of dropout, or over all weights in `model`: series + {DEVIATION}."
+    )
+    samples: int = parameter(8, "Draws of dropout.", low=2)
+
+    def _candidates(self) -> list[Weights]:
+        if self.uncertainty == "ensemble":
+            return ensemble([one for name in self.model.split() for one in candidates(name)])
+        found = super()._candidates()
+        return with_dropout(found) if self.uncertainty == "dropout" else found
+
+    def _members(self, figures: dict[str, tuple[float, ...]]) -> list[Weights]:
+        if self.uncertainty != "ensemble":
+            return super()._members(figures)
+        return [_fitting(weights, figures) for weights in self._weights]
+
+    def _samples(self) -> tuple[str, str]:
+        dropout = self.uncertainty == "dropout"
+        return self.uncertainty, f"{self.samples} draws of dropout" if dropout else f"{len(self._weights)} networks"
+
+    def _reconstructed(
+        self, members: Sequence[Weights], mask: Tensor, n_centre: int, lines: Tensor
+    ) -> tuple[Reconstruction, Tensor | None]:
+        scale = intensity_scale(lines, n_centre)
+        seeds = range(self.samples) if self.uncertainty == "dropout" else (None,)
+        made = (self._made(weights, seed, lines, mask, n_centre, scale) for weights in members for seed in seeds)
+        return (next(made), None) if self.uncertainty == "none" else spread(made)
+
+    def _made(
+        self, weights: Weights, seed: int | None, lines: Tensor, mask: Tensor, n_centre: int, scale: Tensor
+    ) -> Reconstruction:
+        return self._anywhere(weights, lines, lambda device: _run(weights, device, seed, lines, mask, n_centre, scale))
+
+
+def _fitting(weights: Weights, figures: dict[str, tuple[float, ...]]) -> Weights:
+    """`weights`, where they are for as many channels."""
+    if refused(weights.card, figures):
+        raise DataError(
+            f"weights {weights.name} are for a single channel, and lines have {figures['channels'][0]:g}; take "
+            "weights for several, or compress the coils to one channel"
+        )
+    return weights
 
 
 def _stein_risk(

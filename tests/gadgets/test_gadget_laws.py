@@ -109,6 +109,7 @@ def networks(tmp_path_factory):
     """What gadgets find that run networks, by the default values of their parameters."""
     folder = tmp_path_factory.mktemp("models")
     install_weights(folder, "tiny")
+    install_weights(folder, "score", "score")
     install_script(folder, "model", lambda x: x[:, :1].abs(), torch.ones(1, 6, 4, 4), takes="kspace", input="parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECHOTRAIN_MODELS", str(folder))
