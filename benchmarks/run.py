@@ -6,7 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "throughput", "durability", "tcp", "lines", "latency", "memory", "grappa", "dynamic")
+NAMES = (
+    "startup",
+    "throughput",
+    "durability",
+    "tcp",
+    "lines",
+    "latency",
+    "memory",
+    "grappa",
+    "dynamic",
+    "learned_speed",
+)
 
 
 def main() -> None:
