@@ -1,10 +1,11 @@
 """Whether maps of uncertainty tell how far images are off, and Stein's estimate the error at acquired samples.
 
-    python benchmarks/uncertainty.py [--dropout NAME] [--ensemble NAME NAME ...] [--write] [--card] [--slices N] ...
+    python benchmarks/uncertainty.py [--dropout NAME] [--ensemble NAME NAME ...] [--posterior NAME]
+        [--write] [--card FOLDER] [--slices N] ...
 
 NAME is that of installed weights, or a file. Heads are simulated, with white noise that is known, and no network has
 learnt from them; half of them calibrate the factor that deviations are multiplied by, half are judged by. What else
-gives samples of an image, such as a posterior, is a `Sampler` more in `rows_of`.
+gives samples of an image is a `Sampler` more in `rows_of`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from echotrain.clients.training.examples import Example
 from echotrain.clients.training.masks import Sampling
 from echotrain.clients.training.synthetic import Synthetic
 from echotrain.clients.training.tissues import icbm152
+from echotrain.gadgets.espirit import espirit_maps
 from echotrain.gadgets.learned.figures import n_centre_lines
 from echotrain.gadgets.learned.networks import Reconstruction, dropping, intensity_scale
 from echotrain.gadgets.learned.networks.encoding import along_lines, expand
+from echotrain.gadgets.learned.score_sampling import sample_posterior
 from echotrain.gadgets.learned.uncertainty import calibration_factor, ensemble, spread, stein_risk, with_dropout
 from echotrain.gadgets.learned.weights import Weights, load_weights, read_weights, save_weights
 
@@ -36,6 +39,7 @@ MARKS = "<!-- uncertainty: begin -->\n", "<!-- uncertainty: end -->\n"
 SEED, NOISELESS = 7341, (1e-7, 1e-7)
 CENTRE = 0.1  # of the lines, without gaps
 PROBES = 2
+KERNEL = 6  # of ESPIRiT
 DECILES = (0, 2, 4, 6, 8, 9)  # of which a table is given
 
 Sampler = Callable[[Tensor, Tensor, int], Iterator[Reconstruction]]
@@ -115,6 +119,23 @@ def judged(sample: Sampler, case: Case) -> Judged:
     return Judged(deviation[0].numpy()[case.head] * case.unit, error, estimated, float(off.abs().square().mean()))
 
 
+def by_posterior(weights: Weights, n_samples: int) -> Sampler:
+    """Images that a prior draws, by ESPIRiT's maps."""
+
+    @torch.inference_mode()
+    def sample(lines: Tensor, mask: Tensor, n_centre: int) -> Iterator[Reconstruction]:
+        first = lines.shape[-2] // 2 - n_centre // 2
+        kernel = (KERNEL, min(KERNEL, n_centre - 2))
+        block = lines[0, :, first : first + n_centre].numpy()
+        maps = torch.from_numpy(espirit_maps(block, lines.shape[-2:], kernel=kernel).maps[0])
+        scale = float(intensity_scale(lines, n_centre))
+        drawn = sample_posterior(weights.network, lines[0] / scale, mask, maps, n_samples=n_samples, noise=1 / scale)
+        for image in drawn * scale:
+            yield Reconstruction(image.abs()[None], image[None], maps[None])
+
+    return sample
+
+
 class Row(NamedTuple):
     """A line of each table."""
 
@@ -165,6 +186,9 @@ def rows_of(options: argparse.Namespace) -> Iterator[tuple[Row, Weights, str]]:
     if options.ensemble:
         members = ensemble([named(name) for name in options.ensemble])
         yield row(f"{len(members)} networks", by_networks(members), options), members[0], "uncertainty_ensemble"
+    if options.posterior:
+        prior, name = named(options.posterior), f"posterior, {options.samples} samples"
+        yield row(name, by_posterior(prior, options.samples), options), prior, "uncertainty_posterior"
 
 
 def named(name: str) -> Weights:
@@ -177,7 +201,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dropout", metavar="NAME", help="weights that were trained with dropout")
     parser.add_argument("--ensemble", metavar="NAME", nargs="+", help="weights of several networks")
-    parser.add_argument("--samples", type=int, default=8, help="draws of dropout")
+    parser.add_argument("--posterior", metavar="NAME", help="weights of a prior over images")
+    parser.add_argument("--samples", type=int, default=8, help="draws of dropout, or of a posterior")
     parser.add_argument("--slices", type=int, default=8, help="to calibrate, and as many to judge by")
     parser.add_argument("--matrix", type=int, default=160)
     parser.add_argument("--channels", type=int, default=8)
