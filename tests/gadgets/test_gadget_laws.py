@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from tiny_networks import install_script, install_weights
+from tiny_networks import find_only_in, install_script, install_weights
 
 from echotrain import gadgets
 from echotrain.gadgets import Gadget, ToInteger
@@ -112,7 +112,7 @@ def networks(tmp_path_factory):
     install_weights(folder, "score", "score")
     install_script(folder, "model", lambda x: x[:, :1].abs(), torch.ones(1, 6, 4, 4), takes="kspace", input="parts")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ECHOTRAIN_MODELS", str(folder))
+        find_only_in(folder, patch)
         yield
 
 

@@ -9,7 +9,16 @@ import torch
 from safetensors.torch import load, save
 from tiny_networks import PARAMETERS, find_only_in, install_weights, tiny
 
-from echotrain.gadgets.learned.weights import CARD, ModelCard, load_weights, read_card, save_weights, weights_files
+from echotrain.gadgets.learned.folders import SHIPPED
+from echotrain.gadgets.learned.weights import (
+    CARD,
+    ModelCard,
+    load_weights,
+    read_card,
+    read_weights,
+    save_weights,
+    weights_files,
+)
 from echotrain.mrd.errors import ConfigError
 
 
@@ -177,3 +186,16 @@ def test_cards_of_other_files_are_refused_with_words(tmp_path, content):
 def test_the_readable_card_is_json(folder):
     install_weights(folder, "head", trained_on="Köpfe")
     assert json.loads((folder / "head.json").read_text())["trained_on"] == "Köpfe"
+
+
+def test_what_ships_is_whole_small_and_says_what_it_is_for():
+    shipped = sorted(SHIPPED.glob("*.safetensors"))
+    for path in shipped:
+        card = read_weights(path).card
+        assert (card.bits, bool(card.trained_on), bool(card.command), bool(card.figures)) == (16, True, True, True), (
+            path
+        )
+        assert ModelCard.from_json(path.with_suffix(".json").read_text()) == card
+        assert {"acceleration", "matrix", "channels"} <= set(card.ranges) or card.architecture == "score", path
+    assert {path.suffix for path in SHIPPED.iterdir()} <= {".safetensors", ".json", ".md"}
+    assert sum(path.stat().st_size for path in shipped) <= 10e6
