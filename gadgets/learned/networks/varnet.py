@@ -21,7 +21,7 @@ class SensitivityNet(nn.Module):
         channels = images.flatten(0, 1)
         # Where no gradients are kept, they stay in the caches of a CPU one at a time.
         alone = channels.device.type == "cpu" and not torch.is_grad_enabled()
-        parts = channels.split(1 if alone else len(channels))
+        parts = torch.split(channels, 1 if alone else len(channels))
         maps = torch.cat([self.norm_unet(part) for part in parts]).view(images.shape)
         return maps / magnitude(maps).clamp_min(TINY)[:, None]
 
