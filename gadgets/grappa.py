@@ -22,7 +22,7 @@ from .fourier import FourierTransform, centred_ifft
 from .gadget import Gadget
 from .grappa_calibration import Calibrated, FrameWindow, calibration_block, has_calibration
 from .grappa_local import LocalGrappa
-from .grappa_weights import GrappaWeights, grappa_lines, unmix_folded
+from .grappa_weights import NOISE_WEIGHT, GrappaWeights, grappa_lines, unmix_folded
 from .image_headers import worked_on
 from .parameters import parameter
 from .sampling import IrregularLinesError, Lattice, dense_block, sampling_lattice, wide_gaps
@@ -68,7 +68,14 @@ class Grappa(Gadget[KSpace, Image]):
         low=0,
     )
     regularization: float = parameter(
-        5e-4, "Tikhonov's, of the fit of the weights, in units of the mean eigenvalue of its normal equations.", low=0
+        5e-4,
+        "Tikhonov's, of the fit of the weights, in units of the mean eigenvalue of its normal equations, at least.",
+        low=0,
+    )
+    noise_weight: float = parameter(
+        NOISE_WEIGHT,
+        "Regularization in units of the smallest eigenvalue, which is that of noise, where that is more; 0: never.",
+        low=0,
     )
     width: int = parameter(5, "Box within which coil maps vary little; odd.", unit="pixels", low=1)
     iterations: int = parameter(5, "Power iterations of the coil maps.", low=1)
@@ -173,7 +180,8 @@ class Grappa(Gadget[KSpace, Image]):
         if calibration is None or known is None or known[0] is not calibration or known[1].shape != unit.data.shape:
             block, centre = calibration_block_at_centre(unit, self._header)
             maps = adaptive_coil_maps(smooth_images(block, centre, unit.data.shape[1:]), self.width, self.iterations)
-            known = self._local[unit.scene] = calibration, maps, LocalGrappa(block, self.kernel, self.regularization)
+            weights = LocalGrappa(block, self.kernel, self.regularization, self.noise_weight)
+            known = self._local[unit.scene] = calibration, maps, weights
         _, maps, weights = known
         hybrid = unit.data if unit.readout_in_image_space else centred_ifft(unit.data, (-1,))
         filled = replace(unit, data=weights.filled(hybrid, unit.sampled), readout_in_image_space=True)
@@ -279,6 +287,7 @@ class Grappa(Gadget[KSpace, Image]):
             unit.data.shape[1:],
             kernel=self.kernel,
             regularization=self.regularization,
+            noise_weight=self.noise_weight,
             width=self.width,
             iterations=self.iterations,
         )

@@ -45,13 +45,16 @@ class Calibrated:
         *,
         kernel: Sequence[int],
         regularization: float,
+        noise_weight: float,
         width: int,
         iterations: int,
     ) -> Calibrated:
         """Calibrate by a block of lines around `centre`; `shape` (z, y, x) is that of images."""
         maps, weights = side_by_side(
             lambda: adaptive_coil_maps(smooth_images(block, centre, shape), width, iterations),
-            lambda: grappa_weights(block, lattice.acceleration, kernel, regularization, lattice.shift),
+            lambda: grappa_weights(
+                block, lattice.acceleration, kernel, regularization, lattice.shift, noise_weight=noise_weight
+            ),
         )
         return cls(calibration, lattice.steps, weights, maps, grappa_unmixing(weights, maps))
 

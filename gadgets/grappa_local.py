@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from echotrain.mrd.errors import DataError
 
 from .fourier import centred_fft, centred_ifft
-from .grappa_weights import GrappaWeights, around, fitted_weights, grappa_lines
+from .grappa_weights import NOISE_WEIGHT, GrappaWeights, around, fitted_weights, grappa_lines
 from .sampling import Mask
 from .tensors import Array, as_given, as_tensor
 
@@ -31,13 +31,19 @@ class LocalGrappa:
     (lines at several distances).
     """
 
-    def __init__(self, calibration: Array, kernel: Sequence[int] = (5, 0), regularization: float = 5e-4) -> None:
+    def __init__(
+        self,
+        calibration: Array,
+        kernel: Sequence[int] = (5, 0),
+        regularization: float = 5e-4,
+        noise_weight: float = NOISE_WEIGHT,
+    ) -> None:
         """`calibration` holds lines without gaps, shape (channel, kz, ky, kx); the rest is as in `grappa_weights`."""
         self._lines = as_tensor(calibration)
         self._n_kx, n_ky, n_kz = (*kernel, 3)[:3]
         self._n_ky, n_kz = n_ky or 4, n_kz or 3
         self._planes = around(n_kz if self._lines.shape[1] > 1 else 1, 1)
-        self._regularization = regularization
+        self._regularizations = regularization, noise_weight
         self._fitted: dict[Neighbourhood, GrappaWeights] = {}
 
     def filled(self, hybrid: Array, sampled: Mask) -> Array:
@@ -66,7 +72,7 @@ class LocalGrappa:
     def _weights(self, neighbours: Neighbourhood) -> GrappaWeights:
         target = np.zeros((1, 2), np.int64)
         return fitted_weights(
-            self._lines, np.array(neighbours), target, self._n_kx, self._regularization, (len(neighbours), 1)
+            self._lines, np.array(neighbours), target, self._n_kx, self._regularizations, (len(neighbours), 1)
         )
 
     def _neighbourhoods(self, sampled: Mask) -> dict[Neighbourhood, Mask]:

@@ -119,6 +119,7 @@ def generic_grappa(values: Values) -> Sequence[Step]:
     parameters = {
         "kernel": " ".join(values[f"grappa_kSize_{axis}"] for axis in ("RO", "E1", "E2")),
         "regularization": values["grappa_reg_lamda"],
+        "noise_weight": "0",
         "width": values["coil_map_kernel_size_readout"],
         "snr_units": "true",
         "gfactor": str(is_on(values["send_out_gfactor"])).lower(),
@@ -133,6 +134,7 @@ def first_grappa(values: Values) -> Sequence[Step]:
     parameters = {
         "kernel": f"{values['block_size_samples']} {values['block_size_lines']}",
         "regularization": values["convolution_kernel_threshold"],
+        "noise_weight": "0",
         "width": values["coil_map_estimation_ks"],
     }
     series = Step("NumberSeries", {"first": values["image_series"]})

@@ -107,6 +107,7 @@ def test_the_text_that_a_client_sent_is_honoured_and_what_is_done_otherwise_is_t
     assert grappa.values == {
         "kernel": "5 4 4",
         "regularization": "0.0005",
+        "noise_weight": "0",
         "width": "7",
         "snr_units": "true",
         "gfactor": "false",

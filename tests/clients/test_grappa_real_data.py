@@ -27,8 +27,9 @@ AFTER = '<gadget name="CropFieldOfView"/></chain>'
 PLAIN = f'{BEFORE}<gadget name="FourierTransform"/><gadget name="CombineCoils" method="adaptive"/>{AFTER}'
 GRAPPA = f'{BEFORE}<gadget name="Grappa"/>{AFTER}'
 AS_GADGETRON = f"""{BEFORE}<gadget name="CompressCoils" threshold="0.002"/>
-<gadget name="Grappa" width="7" snr_units="true"/><gadget name="FilterImages" kind="gaussian" sigma="1"/>
-<gadget name="CropFieldOfView"/><gadget name="ComplexParts"/></chain>"""
+<gadget name="Grappa" noise_weight="0" width="7" snr_units="true"/>
+<gadget name="FilterImages" kind="gaussian" sigma="1"/><gadget name="CropFieldOfView"/><gadget name="ComplexParts"/>
+</chain>"""
 
 
 def images_of(header, lines, config, **parameters):

@@ -78,7 +78,9 @@ def test_calibration_is_kept_or_renewed_from_the_latest_lines(monkeypatch):
     """The receiving coils change their places after half of the repetitions."""
     fits = []
     fit = grappa_calibration.grappa_weights
-    monkeypatch.setattr(grappa_calibration, "grappa_weights", lambda *given: fits.append(None) or fit(*given))
+    monkeypatch.setattr(
+        grappa_calibration, "grappa_weights", lambda *given, **named: fits.append(None) or fit(*given, **named)
+    )
     moved = np.ascontiguousarray(KSPACE[::-1])
     errors, counts = [], []
     for renew in (0, 3):
@@ -100,7 +102,9 @@ def test_calibration_is_kept_or_renewed_from_the_latest_lines(monkeypatch):
 def test_the_first_calibration_may_serve_all_repetitions_whatever_they_bring(monkeypatch, once, n_fits):
     fits = []
     fit = grappa_calibration.grappa_weights
-    monkeypatch.setattr(grappa_calibration, "grappa_weights", lambda *given: fits.append(None) or fit(*given))
+    monkeypatch.setattr(
+        grappa_calibration, "grappa_weights", lambda *given, **named: fits.append(None) or fit(*given, **named)
+    )
     gadget = started(once=once)
     for number in range(3):
         lines = frame(number)

@@ -7,7 +7,15 @@ from undersampling import N_CHANNELS, N_KX, N_KY, PLANE, channel_images, every, 
 
 from echotrain.gadgets.coils import adaptive_coil_maps, combine
 from echotrain.gadgets.fourier import centred_fft, centred_ifft
-from echotrain.gadgets.grappa_weights import g_factor, grappa, grappa_unmixing, grappa_weights, unmix, unmix_folded
+from echotrain.gadgets.grappa_weights import (
+    g_factor,
+    grappa,
+    grappa_unmixing,
+    grappa_weights,
+    smallest_eigenvalue,
+    unmix,
+    unmix_folded,
+)
 from echotrain.gadgets.sampling import dense_block, sampling_lattice, without_gaps
 from echotrain.mrd.errors import DataError
 
@@ -57,6 +65,26 @@ def test_planes_without_an_axis_for_kz_are_taken():
     kspace = centred_fft(channel_images(), (-2, -1))
     with_kz = grappa(only(kspace, every(2)), kspace[:, :, 12:36])
     np.testing.assert_array_equal(grappa(only(kspace, every(2))[:, 0], kspace[:, 0, 12:36]), with_kz[:, 0])
+
+
+def test_the_smallest_eigenvalue_is_found_from_the_factor():
+    samples = noise(30, 200).astype(np.complex128)
+    matrix = torch.from_numpy(samples @ samples.conj().T)
+    found = smallest_eigenvalue(torch.linalg.cholesky(matrix))
+    assert found == pytest.approx(float(torch.linalg.eigvalsh(matrix)[0]), rel=0.3)
+
+
+def test_noise_in_calibration_lines_regularises_and_keeps_errors_down():
+    clean = centred_fft(channel_images(), (-2, -1))
+    noisy = clean + 0.3 * np.abs(clean).std() * noise(*clean.shape, seed=7)
+    sampled = every(4)
+
+    def error(kspace, **weight):
+        filled = grappa(only(kspace, sampled), kspace[:, :, 14:34], (3, 2), **weight)
+        return relative(filled[:, ~sampled], clean[:, ~sampled])
+
+    assert error(noisy) < 0.9 * error(noisy, noise_weight=0)
+    assert error(clean) == pytest.approx(error(clean, noise_weight=0), rel=1e-3)
 
 
 def test_regularization_is_relative_to_the_signal():
