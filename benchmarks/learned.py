@@ -61,7 +61,7 @@ def foretold(report: Report, lines: Lines, methods: Sequence[Method]) -> None:
         if method.make is None:
             rows.append([method.name, method.program, "", ""])
         elif not method.anywhere:
-            rows.append([method.name, method.program, "takes lines that lack along ky alone", ""])
+            rows.append([method.name, method.program, "does not apply", ""])
         else:
             tried = [
                 timed(lambda method=method, weight=weight: method.make(case, weight), 1)
