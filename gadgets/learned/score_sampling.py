@@ -14,7 +14,7 @@ from ..fourier import centred_ifft
 from ..regularized import outer_deviation
 from ..tensors import Array, as_given, as_tensor
 
-GREATEST, LEAST = 1.0, 0.005  # noise levels, where the brightest pixel is about 1
+GREATEST, LEAST = 0.5, 0.005  # noise levels, where the brightest pixel is about 1
 LEAST_NOISE = 1e-4  # of lines, so that single precision tells it from nothing
 
 

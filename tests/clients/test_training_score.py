@@ -16,6 +16,11 @@ from echotrain.mrd.errors import ParameterError
 LEVELS = torch.tensor([0.02, 0.1, 0.4, 0.9])
 
 
+@pytest.fixture(autouse=True)
+def torch_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))  # torch makes it with the first optimizer
+
+
 class WhitePrior:
     """Pixels that are normal, each by itself; `factor` takes what it gives off the best that can be given."""
 
@@ -68,8 +73,8 @@ def test_it_learns_from_the_magnitude_alone_with_phases_by_chance():
     torch.testing.assert_close(one, same, rtol=0, atol=0)
     assert not torch.allclose(one, other)
     assert levels.tolist() == sorted(levels.tolist())  # a level of each quarter
-    assert 0.005 <= levels[0] < 0.019
-    assert 0.266 < levels[-1] <= 1
+    assert 0.005 <= levels[0] < 0.016
+    assert 0.158 < levels[-1] <= 0.5
 
 
 def test_a_network_learns_it():
@@ -89,7 +94,6 @@ def test_a_network_learns_it():
 
 def test_a_prior_is_trained_like_any_network_and_judged_by_what_it_reconstructs(run, tmp_path, monkeypatch):
     monkeypatch.setattr(plan, "icbm152", made_up_tissues)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))
     options = ["--architecture", "score", "--matrix", "32,40", "--channels", "3", "--validation-slices", 1]
     options += [word for key, value in PARAMETERS["score"].items() for word in ("--set", f"{key}={value}")]
     options += ["--accelerations", "3", "--centre-fractions", "0.2", "--device", "cpu"]
