@@ -59,15 +59,16 @@ def adaptive_coil_maps(images: Array, width: int = 5, iterations: int = 5) -> Ar
     channels = as_tensor(images)
     steps = [2 if size > 2 * width else 1 for size in channels.shape[1:]]
     coarse = channels[_every(steps, [0] * len(steps))].contiguous()
-    maps = _dominant_channel(channels).view(-1, *[1] * len(steps)).expand_as(coarse)
+    maps: Tensor = _dominant_channel(channels).view(-1, *[1] * len(steps)).expand_as(coarse)
     for _ in range(iterations - 1):
         # The box of as many pixels as span that of `width`.
         maps = _power_iteration(coarse, _combine(coarse, maps), 2 * ((width // 2 + 1) // 2) + 1)
     combined = torch.empty_like(channels[0])
     for first in product(*map(range, steps)):
         places = _every(steps, first)
-        part = channels[places]
-        combined[places[1:]] = _combine(part, maps[(slice(None), *map(slice, part.shape[1:]))])
+        some: Tensor = channels[places]
+        nearest: Tensor = maps[(slice(None), *(slice(size) for size in some.shape[1:]))]
+        combined[places[1:]] = _combine(some, nearest)
     return as_given(_power_iteration(channels, combined, width), images)
 
 
