@@ -15,7 +15,7 @@ from .grappa import Grappa
 from .images import ComplexParts
 from .intensity import InvertContrast, ScaleIntensity, ToInteger
 from .keep_channels import KeepChannels
-from .learned import LearnedReconstruction, RunModel, ScorePrior
+from .learned import FitDecoder, LearnedReconstruction, LearnFromScan, RunModel, ScorePrior
 from .line_compression import CompressLines
 from .multiply import MultiplyIntensity
 from .noise_statistics import NoiseDeviation
@@ -41,11 +41,13 @@ __all__ = [
     "CropFieldOfView",
     "Discard",
     "FilterImages",
+    "FitDecoder",
     "FourierTransform",
     "Gadget",
     "Grappa",
     "InvertContrast",
     "KeepChannels",
+    "LearnFromScan",
     "LearnedReconstruction",
     "MultiplyIntensity",
     "NoiseDeviation",

@@ -2,6 +2,7 @@
 
 from .reconstruct import LearnedReconstruction
 from .run_model import RunModel
+from .scan_specific import FitDecoder, LearnFromScan
 from .score_prior import ScorePrior
 
-__all__ = ["LearnedReconstruction", "RunModel", "ScorePrior"]
+__all__ = ["FitDecoder", "LearnFromScan", "LearnedReconstruction", "RunModel", "ScorePrior"]

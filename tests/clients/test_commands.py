@@ -188,8 +188,8 @@ def test_configs_lists_all_chains_and_shows_one(succeed):
 
 def test_the_list_says_which_chains_are_those_of_another_server(succeed):
     others = [line.split()[0] for line in succeed("configs") if re.search("Gadgetron's|python-ismrmrd-server's", line)]
-    own = "adaptive cg_sense compressed count cs_low_rank cs_tv cs_wavelet fft l1_spirit linear_spirit partial_fourier "
-    own += "rss score_prior sense short unet varnet varnet_uncertainty"
+    own = "adaptive cg_sense compressed convdecoder count cs_low_rank cs_tv cs_wavelet fft l1_spirit "
+    own += "linear_spirit partial_fourier rss score_prior self_supervised sense short unet varnet varnet_uncertainty"
     assert {*config_names()} - {*others} == {*own.split()}
 
 

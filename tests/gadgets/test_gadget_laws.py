@@ -1,6 +1,8 @@
 """Laws that every stock gadget keeps, whatever it does."""
 
 import copy
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from tiny_networks import find_only_in, install_script, install_weights
 
 from echotrain import gadgets
 from echotrain.gadgets import Gadget, ToInteger
+from echotrain.gadgets.learned import scan_specific
 from echotrain.mrd import (
     Acquisitions,
     Flag,
@@ -113,6 +116,10 @@ def networks(tmp_path_factory):
     install_script(folder, "model", lambda x: x[:, :1].abs(), torch.ones(1, 6, 4, 4), takes="kspace", input="parts")
     with pytest.MonkeyPatch.context() as patch:
         find_only_in(folder, patch)
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "torch"))  # torch makes it with the first optimizer
+        patch.setattr(scan_specific, "EVERY", math.inf)  # how far a fit is depends on the machine
+        for cls in (gadgets.FitDecoder, gadgets.LearnFromScan):
+            patch.setitem(cls.parameters, "iterations", replace(cls.parameters["iterations"], default=3))
         yield
 
 
