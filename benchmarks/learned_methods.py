@@ -19,8 +19,11 @@ from echotrain.gadgets.coils import combine, root_sum_of_squares
 from echotrain.gadgets.compressed_sensing import compressed_sensing
 from echotrain.gadgets.fourier import centred_ifft
 from echotrain.gadgets.grappa_weights import grappa
+from echotrain.gadgets.learned.choice import best, candidates
+from echotrain.gadgets.learned.figures import scan_figures
 from echotrain.gadgets.learned.networks import Network
 from echotrain.gadgets.learned.weights import read_weights, weights_files
+from echotrain.mrd.errors import ConfigError
 
 KERNEL = 5, 2  # of GRAPPA, along kx and acquired lines along ky: 16 lines for calibration bear no more at R = 8
 SLOW = 3  # slices for methods that take many times as long as others
@@ -92,11 +95,10 @@ def conventional() -> Iterator[Method]:
 
 def learned(given: Mapping[str, Path]) -> Iterator[Method]:
     """Those of the usual names, and others that are given; weights that are installed where none are given."""
-    files = weights_files() | given
-    for name, title in (("unet", "U-Net"), (VARNET, "VarNet")):
-        yield of_weights(title, files.get(name))
+    for name, architecture, title in (("unet", "unet", "U-Net"), (VARNET, "sense_varnet", "VarNet")):
+        yield of_weights(title, given[name]) if name in given else by_acceleration(title, architecture)
     yield conv_decoder()
-    yield of_weights("score prior", files.get("score"))
+    yield of_weights("score prior", (weights_files() | given).get("score"))
     for name, path in given.items():
         if name not in ("unet", VARNET, "score"):
             yield of_weights(name, path)
@@ -121,6 +123,21 @@ def of_weights(title: str, path: Path | None) -> Method:
     if hasattr(network, "denoise"):
         return Method(title, OURS, by_samples(network), by_maps=True, slices=SLOW)
     return Method(title, OURS, by_network(network))
+
+
+def by_acceleration(title: str, architecture: str) -> Method:
+    """Of the weights that are installed those for each scan, as a chain takes them."""
+    try:
+        weights = candidates(architecture)
+    except ConfigError:
+        return Method(title, NO_WEIGHTS)
+
+    def make(case: Case, strength: float) -> np.ndarray:
+        lines, mask = torch.from_numpy(case.kspace)[None], torch.from_numpy(case.sampled)
+        figures = scan_figures(lines, mask, case.n_centre, torch.ones(1))
+        return by_network(best(weights, figures).network)(case, strength)
+
+    return Method(title, OURS, make)
 
 
 def network_of(path: Path) -> Network:

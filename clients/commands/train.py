@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="weights, checkpoint, log and pictures go here")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
-    option("--architecture", str, "unet, varnet, modl, naive or score (default varnet, a small one)", "NAME")
+    option("--architecture", str, "sense_varnet (default), varnet, unet, modl, naive or score", "NAME")
     parser.add_argument(
         "--set", type=_parameter, action="append", dest="parameters", metavar="NAME=VALUE", default=argparse.SUPPRESS
     )
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--single-coil", action="store_true", default=argparse.SUPPRESS, help="as one receiver would have seen it"
     )
-    option("--loss", str, "ssim or l1", "NAME")
+    option("--loss", str, "ssim, l1 or ssim+l1 (default)", "NAME")
     parser.add_argument(
         "--whole-picture", action="store_true", default=argparse.SUPPRESS, help="the loss is not of the head alone"
     )

@@ -34,7 +34,7 @@ SMALL: Mapping[str, Mapping[str, int]] = {
 class Plan:
     """Parameters of a training."""
 
-    architecture: str = "varnet"
+    architecture: str = "sense_varnet"
     parameters: dict[str, Any] = field(default_factory=dict)
     """Of the architecture, over those of SMALL."""
 
@@ -61,7 +61,7 @@ class Plan:
     centre_fractions: tuple[float, ...] = Sampling().centre_fractions
     paired: bool = False
     single_coil: bool = False
-    loss: str = "ssim"
+    loss: str = "ssim+l1"
     whole_picture: bool = False
     """Whether the loss is over the whole picture, as in fastMRI, or over the head alone."""
 

@@ -42,7 +42,7 @@ class _CheckedReconstruction(Gadget[KSpace, Image]):
     takes_image_space_readout = True
 
     model: str = parameter(
-        "varnet",
+        "sense_varnet",
         "Name of the weights, or of an architecture, of whose weights those for the scan's acceleration are taken.",
     )
     beside: bool = parameter(

@@ -174,7 +174,18 @@ def train(run, tmp_path, monkeypatch):
     monkeypatch.setattr(detectability, "JUDGED_BY", 2)
 
     def command(name, *arguments, fresh=True):
-        options = ["--matrix", "32,40", "--channels", "3", "--validation-slices", 1, "--device", "cpu"]
+        options = [
+            "--architecture",
+            "varnet",
+            "--matrix",
+            "32,40",
+            "--channels",
+            "3",
+            "--validation-slices",
+            1,
+            "--device",
+            "cpu",
+        ]
         options += [word for key, value in PARAMETERS["varnet"].items() for word in ("--set", f"{key}={value}")]
         options += ["--accelerations", "3", "--centre-fractions", "0.2"]
         return run("train", tmp_path / name, *(options if fresh else ()), *arguments)

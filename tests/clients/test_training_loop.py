@@ -203,8 +203,8 @@ def test_what_cannot_be_is_refused_with_words(train, arguments, words):
 
 def test_a_training_goes_on_only_as_it_began():
     kept = Plan(steps=5).plain()
-    assert resumed(kept, {"steps": 9, "loss": "ssim"}).steps == 9
-    with pytest.raises(ParameterError, match="loss='ssim', and cannot go on with 'l1'"):
+    assert resumed(kept, {"steps": 9, "loss": "ssim+l1"}).steps == 9
+    with pytest.raises(ParameterError, match=r"loss='ssim\+l1', and cannot go on with 'l1'"):
         resumed(kept, {"loss": "l1"})
 
 

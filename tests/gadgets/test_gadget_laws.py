@@ -111,7 +111,7 @@ gadgets_on_lines = pytest.mark.parametrize(
 def networks(tmp_path_factory):
     """What gadgets find that run networks, by the default values of their parameters."""
     folder = tmp_path_factory.mktemp("models")
-    install_weights(folder, "tiny")
+    install_weights(folder, "tiny", "sense_varnet")
     install_weights(folder, "score", "score")
     install_script(folder, "model", lambda x: x[:, :1].abs(), torch.ones(1, 6, 4, 4), takes="kspace", input="parts")
     with pytest.MonkeyPatch.context() as patch:

@@ -88,21 +88,21 @@ def test_the_image_is_what_the_network_gives_whatever_the_intensity(folder):
     network = install_weights(folder, "tiny")
     _, _, kspace = whitened()
     lines = only(kspace, sampling())
-    ((image,), _) = run(LearnedReconstruction(), unit(kspace, sampling()))
+    ((image,), _) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     with torch.no_grad():
         made = network.reconstruct(torch.from_numpy(lines[None, :, 0]), torch.from_numpy(sampling()[0]), N_CENTRE)
     assert image.data.shape == (1, 1, N_KY, N_KX)
     assert image.data.dtype == np.complex64
     assert relative(np.abs(image.data[0]), made.magnitude.numpy()) < 1e-3
     assert relative(image.data[0] / np.abs(image.data[0]), (made.image / made.image.abs()).numpy()) < 1e-2
-    ((brighter,), _) = run(LearnedReconstruction(), unit(50 * kspace, sampling()))
+    ((brighter,), _) = run(LearnedReconstruction(model="varnet"), unit(50 * kspace, sampling()))
     assert relative(brighter.data, 50 * image.data) < 1e-3
 
 
 def test_networks_see_k_space_whose_centre_has_an_image_of_brightness_1(known):
     maps, image, kspace = whitened()
     network = known(image, maps)
-    run(LearnedReconstruction(), unit(kspace, sampling()))
+    run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     ((seen, mask, n_centre),) = network.seen
     assert n_centre == N_CENTRE
     assert mask.tolist() == sampling()[0].tolist()
@@ -126,12 +126,12 @@ def test_meta_names_the_weights_and_how_far_the_image_is_off_the_lines(folder):
 def test_the_true_image_is_off_the_lines_by_their_noise_and_another_by_more(known):
     maps, image, kspace = whitened()
     known(image, maps)
-    ((good,), words) = run(LearnedReconstruction(), unit(kspace, sampling()))
+    ((good,), words) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     assert good.meta["EchotrainDataConsistency"] == pytest.approx(1, abs=0.03)
     assert "EchotrainOutside" not in good.meta
     assert words == []
     known(np.zeros_like(image), maps)
-    ((bad,), words) = run(LearnedReconstruction(), unit(kspace, sampling()))
+    ((bad,), words) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     expected = np.sqrt(np.mean(np.abs(kspace[:, sampling()]) ** 2))
     assert bad.meta["EchotrainDataConsistency"] == pytest.approx(expected, rel=1e-4)
     assert bad.meta["EchotrainOutside"] == [f"residual over noise {expected:.3g}, not 0 to 5"]
@@ -145,10 +145,12 @@ def test_volumes_are_taken_slice_by_slice(folder):
     _, _, kspace = whitened(shape)
     sampled = sampling(2, shape[:2], 6)
     header = Header(b"", (Encoding(HEADER.encodings[0].encoded, HEADER.encodings[0].recon, {}),))
-    ((volume,), _) = run(LearnedReconstruction(), unit(kspace, sampled), header=header)
+    ((volume,), _) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampled), header=header)
     slices = centred_ifft(only(kspace, sampled), (-3,))
     for z in range(shape[0]):
-        ((image,), _) = run(LearnedReconstruction(), unit(slices[:, z : z + 1], sampled[z : z + 1]), header=header)
+        ((image,), _) = run(
+            LearnedReconstruction(model="varnet"), unit(slices[:, z : z + 1], sampled[z : z + 1]), header=header
+        )
         assert relative(volume.data[:, z], image.data[:, 0]) < 1e-3
 
 
@@ -156,7 +158,7 @@ def test_readouts_in_image_space_or_not_give_the_same(folder):
     install_weights(folder, "tiny")
     one = unit(whitened()[2], sampling())
     other = KSpace(centred_ifft(one.data, (-1,)), one.sampled, one.head, readout_in_image_space=True)
-    ((expected,), _), ((found,), _) = (run(LearnedReconstruction(), kspace) for kspace in (one, other))
+    ((expected,), _), ((found,), _) = (run(LearnedReconstruction(model="varnet"), kspace) for kspace in (one, other))
     assert relative(found.data, expected.data) < 1e-3
 
 
@@ -164,40 +166,40 @@ def test_lines_for_calibration_alone_are_taken_as_well_unless_they_are_of_anothe
     install_weights(folder, "tiny")
     _, _, kspace = whitened()
     centre = sampling(N_KY)
-    ((expected,), _) = run(LearnedReconstruction(), unit(kspace, sampling()))
+    ((expected,), _) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     apart = unit(kspace, every(3), unit(kspace, centre))
-    ((found,), _) = run(LearnedReconstruction(), apart)
+    ((found,), _) = run(LearnedReconstruction(model="varnet"), apart)
     assert relative(found.data, expected.data) < 1e-5
     (encoding,) = HEADER.encodings
     separate = Header(b"", (Encoding(encoding.encoded, encoding.recon, encoding.limits, calibration_mode="separate"),))
     with pytest.raises(DataError, match="1 lines around the centre"):
-        run(LearnedReconstruction(), apart, header=separate)
+        run(LearnedReconstruction(model="varnet"), apart, header=separate)
 
 
 @pytest.mark.parametrize("coils", [1, 4])
-@pytest.mark.parametrize("model", ["unet", "varnet"])
-def test_the_stock_chains_take_weights_of_their_architecture(folder, small_scan, model, coils):
-    for architecture in ("unet", "varnet", "modl"):
+@pytest.mark.parametrize(("chain", "expected"), [("unet", "unet"), ("varnet", "sense_varnet")])
+def test_the_stock_chains_take_weights_of_their_architecture(folder, small_scan, chain, expected, coils):
+    for architecture in ("unet", "varnet", "sense_varnet", "modl"):
         install_weights(folder, f"{architecture}_r2", architecture, ranges={"channels": (1, 8)})
     scan = small_scan(matrix=(40, 36), coils=coils, acceleration=2, noise=0.01)
-    items = list(reconstruct(scan.batches, scan.header, model))
+    items = list(reconstruct(scan.batches, scan.header, chain))
     images = [item for item in items if isinstance(item, Image)]
     assert [image.data.shape for image in images] == [(1, 1, 36, 40)] * 2
     assert all(image.data.dtype == np.float32 and np.isfinite(image.data).all() for image in images)
-    assert {image.meta["EchotrainModel"] for image in images} == {f"{model}_r2"}
+    assert {image.meta["EchotrainModel"] for image in images} == {f"{expected}_r2"}
 
 
 def test_the_stock_chains_say_which_weights_there_are(folder, small_scan):
     install_weights(folder, "head", "unet")
     scan = small_scan()
-    with pytest.raises(ConfigError, match=r"LearnedReconstruction: no weights are called 'varnet'; installed: .*head"):
+    with pytest.raises(ConfigError, match=r"no weights are called 'sense_varnet'; installed: .*head"):
         list(reconstruct(scan.batches, scan.header, "varnet"))
 
 
 def test_a_conventional_image_may_come_beside_as_another_series(folder):
     install_weights(folder, "tiny")
     maps, image, kspace = whitened()
-    ((learned, conventional), _) = run(LearnedReconstruction(beside=True), unit(kspace, sampling(2)))
+    ((learned, conventional), _) = run(LearnedReconstruction(model="varnet", beside=True), unit(kspace, sampling(2)))
     assert int(conventional.head["image_series_index"]) == int(learned.head["image_series_index"]) + 500
     assert "EchotrainModel" not in conventional.meta
     inside = (maps != 0).any(0)
@@ -207,7 +209,7 @@ def test_a_conventional_image_may_come_beside_as_another_series(folder):
 def test_where_there_is_no_conventional_image_the_learned_one_comes_with_words(folder):
     install_weights(folder, "tiny")
     kspace = unit(whitened()[2], sampling(3, n_centre=4))
-    images, words = run(LearnedReconstruction(beside=True), kspace, kspace)
+    images, words = run(LearnedReconstruction(model="varnet", beside=True), kspace, kspace)
     assert len(images) == 2
     assert sum("no conventional image beside: 5 x 1 calibration lines" in str(word) for word in words) == 1
 
@@ -230,7 +232,7 @@ def test_scans_beyond_what_weights_were_trained_for_are_told_once(known, ranges,
     maps, image, kspace = whitened()
     known(image, maps, ranges=ranges)
     one = unit(kspace, sampling())
-    images, texts = run(LearnedReconstruction(), one, one)
+    images, texts = run(LearnedReconstruction(model="varnet"), one, one)
     assert len(texts) == 1
     assert f"warning: LearnedReconstruction: {words}" in str(texts[0])
     for image in images:
@@ -246,7 +248,7 @@ def test_scans_within_are_not_told_of():
 def test_the_noise_is_that_of_whitened_lines_over_the_intensity(known):
     maps, image, kspace = whitened()
     network = known(image, maps, ranges={"noise": (0, 0)})
-    ((found,), _) = run(LearnedReconstruction(), unit(kspace, sampling()))
+    ((found,), _) = run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
     assert found.meta["EchotrainOutside"] == [f"noise over signal {1 / float(network.scale):.3g}, not 0 to 0"]
 
 
@@ -254,7 +256,7 @@ def test_where_lines_are_not_whitened_neither_noise_nor_consistency_is_said(know
     maps, image, kspace = whitened()
     known(image, maps, ranges={"noise": (0, 0)})
     one = unit(1e-4 * kspace, sampling())
-    ((found, _), words) = run(LearnedReconstruction(), one, one)
+    ((found, _), words) = run(LearnedReconstruction(model="varnet"), one, one)
     assert "EchotrainDataConsistency" not in found.meta
     assert len(words) == 1
     assert "lines are not whitened" in str(words[0])
@@ -294,7 +296,7 @@ def test_centre_lines_are_counted_as_networks_take_them(acquired, n, expected):
 def test_a_gpu_without_memory_leaves_the_work_to_the_cpu(folder, monkeypatch):
     install_weights(folder, "tiny")
     one = unit(whitened()[2], sampling())
-    ((expected, _), _) = run(LearnedReconstruction(), one, one)
+    ((expected, _), _) = run(LearnedReconstruction(model="varnet"), one, one)
     given = reconstruct_module._run
 
     def full(weights, device, *rest):
@@ -304,7 +306,7 @@ def test_a_gpu_without_memory_leaves_the_work_to_the_cpu(folder, monkeypatch):
 
     monkeypatch.setattr(reconstruct_module, "_run", full)
     monkeypatch.setattr(reconstruct_module, "best_device", lambda: torch.device("cuda"))
-    ((image, _), words) = run(LearnedReconstruction(), one, one)
+    ((image, _), words) = run(LearnedReconstruction(model="varnet"), one, one)
     np.testing.assert_array_equal(image.data, expected.data)
     assert sum("the GPU has not enough memory free" in str(word) for word in words) == 1
 
@@ -319,7 +321,7 @@ def test_what_is_too_large_for_memory_is_refused_with_words(folder, monkeypatch)
     with pytest.raises(
         DataError, match="memory does not suffice for weights tiny on data of the shape 1 x 6 x 48 x 40"
     ):
-        run(LearnedReconstruction(), unit(whitened()[2], sampling()))
+        run(LearnedReconstruction(model="varnet"), unit(whitened()[2], sampling()))
 
 
 def test_other_errors_of_a_network_are_not_taken_for_those_of_memory(folder, monkeypatch):
@@ -330,7 +332,7 @@ def test_other_errors_of_a_network_are_not_taken_for_those_of_memory(folder, mon
 
     monkeypatch.setattr(load_weights("tiny").network, "reconstruct", broken)
     with pytest.raises(RuntimeError, match="sizes differ"):
-        run(LearnedReconstruction(), unit(whitened()[2], sampling()))
+        run(LearnedReconstruction(model="varnet"), unit(whitened()[2], sampling()))
 
 
 # What is refused
@@ -347,27 +349,27 @@ def test_samples_that_are_not_finite_are_refused():
     kspace = whitened()[2]
     kspace[2, 0, 24, 7] = np.inf
     with pytest.raises(DataError, match="not finite"):
-        run(LearnedReconstruction(), unit(kspace, sampling(), scan_counter=5))
+        run(LearnedReconstruction(model="varnet"), unit(kspace, sampling(), scan_counter=5))
 
 
 @pytest.mark.usefixtures("tiny_weights")
 def test_scans_without_lines_around_the_centre_are_refused():
     with pytest.raises(DataError, match="1 lines around the centre of k-space were acquired without gaps"):
-        run(LearnedReconstruction(), unit(whitened()[2], every(3)))
+        run(LearnedReconstruction(model="varnet"), unit(whitened()[2], every(3)))
 
 
 @pytest.mark.usefixtures("tiny_weights")
 def test_lines_that_lack_along_kz_are_refused():
     shape = (4, 20, 18)
     with pytest.raises(DataError, match="lines lack along kz"):
-        run(LearnedReconstruction(), unit(whitened(shape)[2], every((2, 1), shape=shape[:2])))
+        run(LearnedReconstruction(model="varnet"), unit(whitened(shape)[2], every((2, 1), shape=shape[:2])))
 
 
 def test_weights_for_a_single_channel_take_no_other(folder):
     install_weights(folder, "single", ranges={"channels": (1.0, 1.0)})
     with pytest.raises(DataError, match="weights single are for a single channel, and lines have 6"):
-        run(LearnedReconstruction(), unit(whitened()[2], sampling()))
-    ((image,), _) = run(LearnedReconstruction(), unit(whitened(n_channels=1)[2], sampling()))
+        run(LearnedReconstruction(model="varnet"), unit(whitened()[2], sampling()))
+    ((image,), _) = run(LearnedReconstruction(model="varnet"), unit(whitened(n_channels=1)[2], sampling()))
     assert image.data.shape == (1, 1, N_KY, N_KX)
 
 
@@ -375,4 +377,4 @@ def test_weights_that_make_pixels_that_are_not_finite_are_refused(known):
     maps, image, kspace = whitened()
     known(image * np.nan, maps)
     with pytest.raises(DataError, match="weights known give pixels that are not finite"):
-        run(LearnedReconstruction(), unit(kspace, sampling()))
+        run(LearnedReconstruction(model="varnet"), unit(kspace, sampling()))
