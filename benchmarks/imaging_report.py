@@ -12,6 +12,7 @@ from imaging_programs import OURS, Row
 from imaging_scans import Lines
 from PIL import Image, ImageDraw
 
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 STRETCH = 5  # of differences in pictures
 Cells = Sequence[str]
 
@@ -29,6 +30,12 @@ class Report:
         part = "\n".join(lines) + "\n"
         print(part, flush=True)
         self.text += f"\n{part}"
+
+    def write(self, section: str) -> None:
+        """Put the tables in the place of those between the marks of a section of the page."""
+        begin, end = (f"<!-- {section}: {mark} -->\n" for mark in ("begin", "end"))
+        text = PAGE.read_text()
+        PAGE.write_text(f"{text.split(begin)[0]}{begin}{self.text}\n{end}{text.split(end)[1]}")
 
     def images(self, title: str, lines: Lines, rows: Sequence[Row]) -> None:
         """Errors, and how many times as long as ours each took."""

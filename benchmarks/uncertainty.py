@@ -34,8 +34,6 @@ from echotrain.gadgets.learned.score_sampling import sample_posterior
 from echotrain.gadgets.learned.uncertainty import calibration_factor, ensemble, spread, stein_risk, with_dropout
 from echotrain.gadgets.learned.weights import Weights, load_weights, read_weights, save_weights
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-MARKS = "<!-- uncertainty: begin -->\n", "<!-- uncertainty: end -->\n"
 SEED, NOISELESS = 7341, (1e-7, 1e-7)
 CENTRE = 0.1  # of the lines, without gaps
 PROBES = 2
@@ -231,9 +229,7 @@ def main() -> None:
         "Mean squared error of acquired samples over that of their noise", risks, [one.risks() for one in rows]
     )
     if options.write:
-        text = PAGE.read_text()
-        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-        PAGE.write_text(f"{before}{MARKS[0]}{report.text}\n{MARKS[1]}{after}")
+        report.write("uncertainty")
 
 
 if __name__ == "__main__":

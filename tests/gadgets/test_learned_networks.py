@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_networks import PARAMETERS, tiny
+from tiny_networks import PARAMETERS, Times, tiny
 from undersampling import noise, relative
 
 from echotrain.gadgets.fourier import centred_fft
@@ -132,15 +132,6 @@ class Fixed(torch.nn.Module):
 
     def forward(self, *_):
         return self.given
-
-
-class Times(torch.nn.Module):
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, image):
-        return self.factor * image
 
 
 def test_a_cascade_of_weight_1_whose_network_takes_nothing_away_has_the_acquired_lines():

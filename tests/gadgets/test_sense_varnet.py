@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from known_coils import known_coils
+from tiny_networks import Times
 from undersampling import noise, relative
 
 from echotrain.gadgets.learned.networks import sense_varnet
@@ -12,15 +13,6 @@ from echotrain.gadgets.learned.networks.sense_varnet import SenseVarNet, centre_
 
 N_CHANNELS, N_KY, N_KX, N_CENTRE = 3, 9, 5, 4
 FACTORS, WEIGHTS = (0.3, -0.2), (0.7, 0.05)
-
-
-class Times(torch.nn.Module):
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, image):
-        return self.factor * image
 
 
 @pytest.fixture
