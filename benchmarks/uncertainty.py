@@ -216,6 +216,7 @@ def main() -> None:
         rows.append(one)
         if options.card:
             figures = {**weights.card.figures, name: {"factor": round(one.factor, 3)}}
+            options.card.mkdir(parents=True, exist_ok=True)
             path = options.card / f"{weights.name}.safetensors"
             save_weights(path, weights.network, replace(weights.card, figures=figures))
     what = f"{options.slices} heads of {options.matrix} x {options.matrix}, {options.channels} channels"
