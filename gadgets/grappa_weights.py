@@ -22,7 +22,7 @@ from .fourier import centred_fft, centred_ifft
 from .sampling import sampling_lattice
 from .tensors import Array, as_given, as_tensor, side_by_side
 
-NOISE_WEIGHT = 4
+NOISE_WEIGHT = 4.0
 """Calibration lines are the brightest of k-space, and noise weighs more in the others. Twice as much would serve noisy
 heads at R = 4 still better, and others a little worse."""
 INVERSE_ITERATIONS = 8

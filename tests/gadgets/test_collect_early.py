@@ -106,9 +106,9 @@ def run(scan, *, early, compressed, batches):
     images, fits, n_lines = [], [], 0
     fit = grappa_calibration.grappa_weights
 
-    def noted(*arguments):
+    def noted(*arguments, **named):
         fits.append(n_lines)
-        return fit(*arguments)
+        return fit(*arguments, **named)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(grappa_calibration, "grappa_weights", noted)

@@ -104,7 +104,14 @@ def test_classes_become_one_gadget_several_or_none(parts, expected):
         (
             gadget("GenericReconCartesianGrappaGadget", grappa_kSize_E1="2", send_out_gfactor="true"),
             "Grappa",
-            {"kernel": "5 2 4", "regularization": "0.0005", "width": "7", "snr_units": "true", "gfactor": "true"},
+            {
+                "kernel": "5 2 4",
+                "regularization": "0.0005",
+                "noise_weight": "0",
+                "width": "7",
+                "snr_units": "true",
+                "gfactor": "true",
+            },
         ),
     ],
 )
