@@ -29,7 +29,7 @@ def unharmed(server, good_neighbour):
 WAYS = {
     "abort": "was killed by SIGABRT while it ran",
     "kill": "was killed by SIGKILL (as a system does that is out of memory) while it ran",
-    "mute": "closed its connection to the server, and was ended, while it ran",
+    "mute": "while it ran",  # ended by the server, or by itself as it lost that too: whichever is first
     "sleep": "was ended, as it had got no further for 1 s (`serve --stuck`), while it ran",
     "spin": "was ended, as it had got no further for 1 s (`serve --stuck`), while it ran",
     "swell": "more than the 1.00 GB that a session may have (`serve --memory`), while it ran",
