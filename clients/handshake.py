@@ -79,8 +79,8 @@ def _watch(events: zmq.Socket[bytes], server: str, keys: Path | str) -> None:
                     continue
                 if keys:
                     raise PeerError(
-                        f"the server at {server} has another key than {keys} says, or has no keys; start it with --keys, "
-                        "or ask for a new file"
+                        f"the server at {server} has another key than {keys} says, or has no keys; start it with "
+                        "--keys, or ask for a new file"
                     )
                 raise _no_key(server)  # which it may not come to say before it ends the connection
             case _:

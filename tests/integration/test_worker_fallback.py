@@ -1,5 +1,7 @@
 """Where a session's own chain has failed for good, the fallback chain of the server runs on the same log."""
 
+import re
+
 import pytest
 from fragile_chains import chain, fail, play, records_of_images
 
@@ -27,7 +29,7 @@ def test_the_fallback_chain_gives_all_its_images_after_those_of_the_chain_that_f
     items, statistics, folder = play(server, scan, chain(how=how, after=1))
     kinds = [type(item) for item in items]
     turn = next(item.text for item in items if isinstance(item, Text) and "fallback" in item.text)
-    assert turn.startswith("warning: chain 'fragile' failed (Fault: ")
+    assert re.match("warning: chain 'fragile' failed \\(.*Fault: ", turn)  # beside which another may have run
     assert turn.endswith("; what follows is of the fallback chain 'rss'")
     assert kinds[-4:] == [Image] * 4
     assert kinds.count(Image) == 5
