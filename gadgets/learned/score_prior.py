@@ -10,16 +10,16 @@ from torch import Tensor
 
 from echotrain.mrd.errors import ConfigError, DataError
 
-from ..espirit import espirit_maps
 from ..parameters import parameter
 from .figures import is_whitened
 from .networks import Reconstruction, ScoreNetwork, intensity_scale
+from .networks.sense_varnet import centre_maps
 from .reconstruct import DEVIATION, _CheckedReconstruction, _placed
 from .score_sampling import sample_posterior
 from .uncertainty import spread
 from .weights import Weights
 
-KERNEL = 6  # samples of ESPIRiT's along either axis, where there are lines enough
+CROP = 0.8  # of ESPIRiT's eigenvalues
 
 
 class ScorePrior(_CheckedReconstruction):
@@ -60,7 +60,7 @@ class ScorePrior(_CheckedReconstruction):
         self, members: Sequence[Weights], mask: Tensor, n_centre: int, lines: Tensor
     ) -> tuple[Reconstruction, Tensor | None]:
         (weights,) = members
-        maps = torch.stack([_maps(one, n_centre) for one in lines])
+        maps = centre_maps(lines, n_centre, CROP)
         noise = 1.0 if is_whitened(lines, mask) else None
         samples = self._anywhere(
             weights, lines, lambda device: self._drawn(weights, device, lines, mask, maps, n_centre, noise)
@@ -96,11 +96,3 @@ class ScorePrior(_CheckedReconstruction):
             )
             slices.append(drawn.cpu() * unit)
         return torch.stack(slices, 1)
-
-
-def _maps(lines: Tensor, n_centre: int) -> Tensor:
-    """Coil maps of the lines around the centre. Shapes (channel, ky, kx) and (channel, y, x)."""
-    first = lines.shape[-2] // 2 - n_centre // 2
-    block = lines[:, first : first + n_centre]
-    kernel = (KERNEL, max(1, min(KERNEL, n_centre - 2)))
-    return torch.as_tensor(espirit_maps(block, lines.shape[-2:], kernel=kernel).maps)[0]

@@ -106,7 +106,7 @@ class _Lines:
         return combined
 
 
-def centre_maps(kspace: Tensor, n_centre: int | Tensor) -> Tensor:
+def centre_maps(kspace: Tensor, n_centre: int | Tensor, crop: float = CROP) -> Tensor:
     """Coil maps by ESPIRiT from the centre lines; 0 where there is no signal. Shape (batch, channel, y, x).
 
     Raises:
@@ -119,5 +119,5 @@ def centre_maps(kspace: Tensor, n_centre: int | Tensor) -> Tensor:
         block = lines[:, first : first + n_lines]
         if block.any():
             kernel = (KERNEL, min(KERNEL, max(1, n_lines - 2)))
-            maps[:] = espirit_maps(block, lines.shape[1:], kernel=kernel, crop=CROP).maps[0]
+            maps[:] = espirit_maps(block, lines.shape[1:], kernel=kernel, crop=crop).maps[0]
     return found
